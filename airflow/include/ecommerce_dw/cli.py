@@ -1,0 +1,53 @@
+"""The command line `ecommerce-dw`: one module of `ecommerce_dw.commands` per command, imported when used."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+
+import click
+
+#: Command → what it does. The module is `ecommerce_dw.commands.<command>` (`-` written `_`), the function
+#: in it is `command`.
+COMMANDS = {
+    "accept": "Take a refused file although too many of its rows fail, or a failed expectation.",
+    "build": "Build the layers with dbt.",
+    "contracts": "Check the data contracts and write what is derived from them.",
+    "discard": "Settle a refused file by leaving it out.",
+    "fingerprint": "Print each table's row count and checksum.",
+    "load": "Load the landed files.",
+    "migrate": "Bring the schemas raw and ops to the newest version.",
+    "platform": "Start and stop the platform (what ./deploy.sh calls).",
+    "publish": "Bring the schema marts to the validated state.",
+    "rejects": "List and export rejected rows.",
+    "status": "The state of the warehouse.",
+    "validate": "Run a Great Expectations checkpoint.",
+    "withdraw": "Take a loaded file's rows out.",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"ecommerce_dw.commands.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ecommerce-dw")
+@click.option("--verbose", "-v", is_flag=True, help="Log every step to standard error.")
+def main(verbose: bool) -> None:
+    """The e-commerce analytics warehouse: load, build, validate, publish, and see what happened."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )

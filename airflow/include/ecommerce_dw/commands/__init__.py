@@ -1,0 +1,1 @@
+"""One module per command of `ecommerce-dw`; the function in it is `command`."""

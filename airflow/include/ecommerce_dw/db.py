@@ -1,0 +1,118 @@
+"""Connections to the warehouse and its locks."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+import psycopg2
+import psycopg2.extensions
+from sqlalchemy import URL
+
+from ecommerce_dw.settings import Role, Settings, get_settings
+
+#: Key of the advisory lock that transform and publish hold, and loaders hold shared while they commit.
+TRANSFORM_LOCK = 7_305_001
+#: Key of the advisory lock under which a load id is drawn, so that load ids commit in order.
+LOAD_ID_LOCK = 7_305_002
+
+
+class LockHeldError(RuntimeError):
+    """The transform lock was not free within the time allowed; the message names its holder."""
+
+
+def connect(
+    role: Role = "owner", *, settings: Settings | None = None, application_name: str = "ecommerce-dw"
+) -> psycopg2.extensions.connection:
+    """Open a connection to the warehouse.
+
+    Args:
+        role: Which of the warehouse's roles to log in as.
+        settings: Defaults to the process's settings.
+        application_name: Shown in `pg_stat_activity`; a lock holder is named by it.
+
+    Raises:
+        psycopg2.OperationalError: The server does not answer or refuses the login.
+    """
+    settings = settings or get_settings()
+    user, password = settings.role_login(role)
+    connection = psycopg2.connect(
+        host=settings.host,
+        port=settings.warehouse_port,
+        dbname=settings.warehouse_db,
+        user=user,
+        password=password,
+        application_name=application_name,
+        connect_timeout=10,
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("set timezone to 'UTC'")
+    connection.commit()
+    return connection
+
+
+def sqlalchemy_url(role: Role = "owner", *, settings: Settings | None = None) -> URL:
+    """The warehouse's address for SQLAlchemy, with the driver named (a bare one would mean psycopg 3)."""
+    settings = settings or get_settings()
+    user, password = settings.role_login(role)
+    return URL.create(
+        "postgresql+psycopg2",
+        username=user,
+        password=password,
+        host=settings.host,
+        port=settings.warehouse_port,
+        database=settings.warehouse_db,
+    )
+
+
+@contextlib.contextmanager
+def transform_lock(*, holder: str, settings: Settings | None = None) -> Iterator[None]:
+    """Hold the transform lock in a session of its own for as long as the block runs.
+
+    Args:
+        holder: What the lock is held for, e.g. `build warehouse (run scheduled__2026-01-31)`; others who
+            wait are told this text.
+        settings: `lock_wait_seconds` bounds the wait.
+
+    Raises:
+        LockHeldError: The lock was held by others all that time.
+    """
+    settings = settings or get_settings()
+    connection = connect("transformer", settings=settings, application_name=f"ecommerce-dw: {holder}"[:63])
+    connection.autocommit = True
+    try:
+        deadline = time.monotonic() + settings.lock_wait_seconds
+        pause = 0.05
+        with connection.cursor() as cursor:
+            while True:
+                cursor.execute("select pg_try_advisory_lock(%s)", (TRANSFORM_LOCK,))
+                row = cursor.fetchone()
+                if row and row[0]:
+                    break
+                if time.monotonic() >= deadline:
+                    raise LockHeldError(_describe_holders(cursor, settings))
+                time.sleep(pause)
+                pause = min(pause * 1.5, 1.0)
+        yield
+    finally:
+        connection.close()  # ends the session, which frees the lock
+
+
+def _describe_holders(cursor: psycopg2.extensions.cursor, settings: Settings) -> str:
+    cursor.execute(
+        """
+        select a.application_name, a.pid, a.backend_start
+        from pg_locks as l
+        join pg_stat_activity as a using (pid)
+        where l.locktype = 'advisory' and l.objid = %s and l.granted
+          and l.database = (select oid from pg_database where datname = current_database())
+        """,
+        (TRANSFORM_LOCK,),
+    )
+    holders = "; ".join(f"{name} (pid {pid}, since {since:%H:%M:%S} UTC)" for name, pid, since in cursor)
+    return (
+        f"The transform lock was not free within {settings.lock_wait_seconds:.0f} s. "
+        f"Held by: {holders or 'nobody any more'}. Wait for that run to end, or end it, then run again "
+        "(setting LOCK_WAIT_SECONDS changes the wait)."
+    )

@@ -1,0 +1,52 @@
+"""Numbered, transactional migrations of the schemas `raw` (ledger, rejects) and `ops`.
+
+Raw entity tables are not here: they come from the contracts. What dbt builds is not here either.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, text
+
+from ecommerce_dw.db import sqlalchemy_url
+from ecommerce_dw.settings import Settings, get_settings
+
+#: Key of the advisory lock that keeps two migrations apart.
+_MIGRATION_LOCK = 7_305_003
+
+
+def migrate(settings: Settings | None = None) -> str:
+    """Bring the warehouse database to the newest migration, in one transaction.
+
+    Returns:
+        The revision it is at afterwards, e.g. `0001`.
+    """
+    settings = settings or get_settings()
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    engine = create_engine(sqlalchemy_url("owner", settings=settings))
+    try:
+        with engine.begin() as connection:
+            connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+            config.attributes["connection"] = connection
+            config.attributes["settings"] = settings
+            command.upgrade(config, "head")
+        with engine.connect() as connection:
+            current = MigrationContext.configure(
+                connection, opts={"version_table": "schema_migrations", "version_table_schema": "ops"}
+            ).get_current_revision()
+        return current or ""
+    finally:
+        engine.dispose()
+
+
+def head() -> str:
+    """The newest migration's number."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    return ScriptDirectory.from_config(config).get_current_head() or ""

@@ -1,0 +1,160 @@
+"""The one settings object. No other module reads environment variables.
+
+Values come from the environment, then from the file `.env` at the top of the checkout, then from the
+defaults below.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+#: Top of the checkout: the package is installed in editable mode from it.
+PROJECT_DIR = Path(__file__).resolve().parents[3]
+
+Role = Literal["owner", "loader", "transformer", "analyst"]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, with unit and effect. `.env.example` documents the same names."""
+
+    model_config = SettingsConfigDict(
+        env_file=PROJECT_DIR / ".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+    )
+
+    # where things are
+    ecommerce_dw_home: Path = Field(
+        default=PROJECT_DIR / "var", description="Folder of everything the platform makes."
+    )
+
+    # the warehouse
+    warehouse_host: str = Field(
+        default="",
+        description="Host of an external PostgreSQL >= 18. Empty: the embedded server on 127.0.0.1.",
+    )
+    warehouse_port: int = Field(default=5433, description="TCP port of the warehouse.")
+    warehouse_db: str = Field(default="ecommerce_dw", description="Database of the warehouse.")
+    warehouse_user: str = Field(default="warehouse", description="Owner of the warehouse database.")
+    warehouse_password: SecretStr = Field(default=SecretStr("warehouse"), description="Its password.")
+    loader_password: SecretStr = Field(default=SecretStr("loader"), description="Password of role loader.")
+    transformer_password: SecretStr = Field(
+        default=SecretStr("transformer"), description="Password of role transformer."
+    )
+    analyst_password: SecretStr = Field(
+        default=SecretStr("analyst"), description="Password of role analyst (read-only)."
+    )
+    lock_wait_seconds: float = Field(
+        default=600.0, description="Longest wait for the transform lock before the holder is named (s)."
+    )
+
+    # Airflow
+    airflow_port: int = Field(default=8080, description="TCP port of the Airflow web UI (loopback only).")
+    airflow_db: str = Field(default="airflow", description="Database of Airflow's metadata.")
+    airflow_url: str = Field(
+        default="", description="Address of the Airflow UI used in alerts. Empty: http://localhost:<port>."
+    )
+
+    # files
+    contracts_dir: Path = Field(
+        default=PROJECT_DIR / "airflow" / "include" / "contracts",
+        description="Folder of the data contracts, one folder per source.",
+    )
+    load_workers: int = Field(default=2, ge=1, description="Files loaded side by side by one `load`.")
+
+    # quality
+    data_docs_keep: int = Field(default=10, ge=1, description="Data Docs kept, in runs.")
+
+    # alerts
+    smtp_host: str = Field(default="", description="SMTP server for alerts. Empty: no mail.")
+    smtp_port: int = Field(default=25, description="Its port.")
+    smtp_user: str = Field(default="", description="SMTP login. Empty: none.")
+    smtp_password: SecretStr = Field(default=SecretStr(""), description="SMTP password.")
+    smtp_starttls: bool = Field(default=False, description="Use STARTTLS.")
+    alert_mail_from: str = Field(default="warehouse@localhost", description="Sender of alert mails.")
+    alert_mail_to: str = Field(default="", description="Receivers of alert mails, separated by commas.")
+    alert_webhook_url: str = Field(
+        default="", description="Slack-compatible webhook for alerts. Empty: none."
+    )
+
+    @property
+    def home(self) -> Path:
+        """Folder of everything the platform makes, absolute."""
+        return self.ecommerce_dw_home.expanduser().resolve()
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the warehouse is the embedded server."""
+        return not self.warehouse_host
+
+    @property
+    def host(self) -> str:
+        """Host to connect to."""
+        return self.warehouse_host or "127.0.0.1"
+
+    @property
+    def dbt_dir(self) -> Path:
+        """The dbt project (and its profiles.yml)."""
+        return PROJECT_DIR / "dbt"
+
+    @property
+    def airflow_base_url(self) -> str:
+        """Address of the Airflow UI."""
+        return self.airflow_url or f"http://localhost:{self.airflow_port}"
+
+    def landing(self, source: str) -> Path:
+        """Landing folder of a source: setting `LANDING_<SOURCE>`, else `<home>/landing/<source>`.
+
+        Any source may have one, so these are not fields of the class.
+        """
+        name = f"LANDING_{source.upper()}"
+        value = os.environ.get(name) or _dotenv().get(name)
+        return Path(value).expanduser().resolve() if value else self.home / "landing" / source
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables that programs of their own (dbt, psql, Airflow's tasks) need."""
+        variables = {
+            "ECOMMERCE_DW_HOME": str(self.home),
+            "WAREHOUSE_HOST": self.warehouse_host,
+            "WAREHOUSE_PORT": str(self.warehouse_port),
+            "WAREHOUSE_DB": self.warehouse_db,
+            "WAREHOUSE_USER": self.warehouse_user,
+            "WAREHOUSE_PASSWORD": self.warehouse_password.get_secret_value(),
+            "LOADER_PASSWORD": self.loader_password.get_secret_value(),
+            "TRANSFORMER_PASSWORD": self.transformer_password.get_secret_value(),
+            "ANALYST_PASSWORD": self.analyst_password.get_secret_value(),
+            "AIRFLOW_PORT": str(self.airflow_port),
+            "AIRFLOW_DB": self.airflow_db,
+            "DBT_PROJECT_DIR": str(self.dbt_dir),
+            "DBT_PROFILES_DIR": str(self.dbt_dir),
+            "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+            "DBT_TARGET_PATH": str(self.home / "dbt" / "target"),
+            "DBT_LOG_PATH": str(self.home / "dbt" / "logs"),
+            "DO_NOT_TRACK": "1",
+        }
+        return variables
+
+    def role_login(self, role: Role) -> tuple[str, str]:
+        """User name and password of a database role."""
+        return {
+            "owner": (self.warehouse_user, self.warehouse_password.get_secret_value()),
+            "loader": ("loader", self.loader_password.get_secret_value()),
+            "transformer": ("transformer", self.transformer_password.get_secret_value()),
+            "analyst": ("analyst", self.analyst_password.get_secret_value()),
+        }[role]
+
+
+def _dotenv() -> dict[str, str | None]:
+    from dotenv import dotenv_values
+
+    return dotenv_values(PROJECT_DIR / ".env")
+
+
+@functools.cache
+def get_settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()

@@ -1,0 +1,94 @@
+"""Fixtures for every test: a real PostgreSQL 18, and databases of their own in it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg2.extensions
+import pytest
+
+from ecommerce_dw import db
+from ecommerce_dw.migrations import migrate
+from ecommerce_dw.platform.postgres import EmbeddedPostgres, free_port, reachable_folder
+from ecommerce_dw.settings import Settings
+
+TEMPLATE = "template_ecommerce_dw"
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A real PostgreSQL of this test session (of this worker, under xdist)."""
+    folder = reachable_folder(tmp_path_factory.mktemp("postgres") / "server")
+    server = EmbeddedPostgres(
+        folder,
+        free_port(),
+        settings=(("fsync", "off"), ("synchronous_commit", "off"), ("full_page_writes", "off")),
+    )
+    server.start()
+    try:
+        yield server
+    finally:
+        server.remove()
+
+
+def settings_for(server: EmbeddedPostgres, database: str, home: Path, **values: object) -> Settings:
+    """Settings that point at a database of the test server and at a folder of the test's own."""
+    return Settings(
+        _env_file=None,
+        **{
+            "ecommerce_dw_home": home,
+            "warehouse_port": server.port,
+            "warehouse_db": database,
+            "lock_wait_seconds": 20.0,
+        }
+        | values,
+    )
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A migrated, empty warehouse that other databases are copied from."""
+    postgres.execute(f"create database {TEMPLATE}")
+    migrate(settings_for(postgres, TEMPLATE, tmp_path_factory.mktemp("template")))
+    return TEMPLATE
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def make_settings(
+    postgres: EmbeddedPostgres, template_database: str, tmp_path: Path
+) -> Iterator[Callable[..., Settings]]:
+    """Makes an empty, migrated warehouse at each call and returns the settings that point at it."""
+    made: list[str] = []
+
+    def make(**values: object) -> Settings:
+        name = f"test_{os.getpid()}_{next(_numbers)}"
+        postgres.execute(f"create database {name} template {template_database} strategy file_copy")
+        # Role settings are per database and are not copied with a template.
+        postgres.execute(f"alter role analyst in database {name} set search_path to marts, warehouse, public")
+        made.append(name)
+        return settings_for(postgres, name, tmp_path / "home", **values)
+
+    yield make
+    for name in made:
+        postgres.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings]) -> Settings:
+    """Settings of an empty, migrated warehouse of the test's own."""
+    return make_settings()
+
+
+@pytest.fixture
+def owner(settings: Settings) -> Iterator[psycopg2.extensions.connection]:
+    """A connection of the warehouse's owner, in autocommit."""
+    connection = db.connect("owner", settings=settings)
+    connection.autocommit = True
+    yield connection
+    connection.close()
