@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import psycopg2
 import psycopg2.extensions
+from psycopg2.extensions import connection as Connection
 from sqlalchemy import URL
 
 from ecommerce_dw.settings import Role, Settings, get_settings
+
+#: A psycopg2 connection, under the name the package's signatures use.
+Connection: TypeAlias = psycopg2.extensions.connection
 
 #: Key of the advisory lock that transform and publish hold, and loaders hold shared while they commit.
 TRANSFORM_LOCK = 7_305_001
@@ -24,7 +29,7 @@ class LockHeldError(RuntimeError):
 
 def connect(
     role: Role = "owner", *, settings: Settings | None = None, application_name: str = "ecommerce-dw"
-) -> psycopg2.extensions.connection:
+) -> Connection:
     """Open a connection to the warehouse.
 
     Args:

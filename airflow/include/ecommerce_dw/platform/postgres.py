@@ -42,6 +42,7 @@ SERVER_SETTINGS = {
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %q%a@%d ",
     "logging_collector": "off",
+    "client_connection_check_interval": "1s",
     "password_encryption": "scram-sha-256",
 }
 

@@ -1,0 +1,177 @@
+"""The steps of the daily pipeline, as the DAG's tasks call them: plain values in, plain values out.
+
+What a step returns is small and JSON-able (it becomes the task's return value in Airflow); everything else
+is in the tables of `ops`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Mapping
+from typing import cast
+
+from ecommerce_dw import db
+from ecommerce_dw.runs import close_run, freeze, get_run, open_run
+from ecommerce_dw.settings import Settings, get_settings
+from ecommerce_dw.transform import Layer, build
+
+_logger = logging.getLogger(__name__)
+
+#: Tasks that fail because of the data: their expectation's incident speaks for them.
+_CHECK_TASKS = {"check_raw": "raw", "check_warehouse": "warehouse", "check_marts": "marts"}
+
+
+class CheckFailedError(RuntimeError):
+    """A critical expectation failed; the message names it, what was seen and what to do."""
+
+
+def load_step(
+    *,
+    run_id: str,
+    business_date: dt.date | None,
+    source: str | None = None,
+    is_full_refresh: bool = False,
+    settings: Settings | None = None,
+) -> dict[str, object]:
+    """Open the run, load every landed file up to its business date, freeze its window.
+
+    Args:
+        run_id: Airflow's run id.
+        business_date: None takes the greatest date in the landing zone.
+        source: Load this source alone; None means all.
+        is_full_refresh: Whether the run's models are rebuilt from raw.
+
+    Returns:
+        The numbers of files and rows.
+    """
+    from ecommerce_dw.loading import greatest_landed_date, load
+
+    settings = settings or get_settings()
+    date = business_date or greatest_landed_date(settings, source=source)
+    connection = db.connect("loader", settings=settings)
+    try:
+        open_run(connection, run_id, business_date=date, source=source, is_full_refresh=is_full_refresh)
+        summary = load(settings, source=source, business_date=date, run_id=run_id)
+        run = freeze(connection, run_id)
+    finally:
+        connection.close()
+    for line in summary.lines():
+        _logger.info("%s", line)
+    return {"business_date": date and date.isoformat(), "load_id_to": run.load_id_to, **summary.as_dict()}
+
+
+def freshness_step(*, run_id: str, settings: Settings | None = None) -> dict[str, str]:
+    """Record how stale each source's content is on the run's business date.
+
+    Returns:
+        Source → `fresh`, `stale` or `none`.
+    """
+    from ecommerce_dw.freshness import check_freshness
+
+    settings = settings or get_settings()
+    connection = db.connect("transformer", settings=settings)
+    try:
+        run = get_run(connection, run_id)
+    finally:
+        connection.close()
+    if run is None or run.business_date is None:
+        return {}
+    results = check_freshness(settings, run_id, run.business_date)
+    return {result.source: result.status for result in results}
+
+
+def check_step(checkpoint: str, *, run_id: str, settings: Settings | None = None) -> dict[str, object]:
+    """Validate one checkpoint.
+
+    Raises:
+        CheckFailedError: A critical expectation failed and nobody accepted it.
+    """
+    from ecommerce_dw.quality import Checkpoint, validate
+
+    summary = validate(settings or get_settings(), cast(Checkpoint, checkpoint), run_id)
+    text = summary.describe()
+    if not summary.is_success:
+        raise CheckFailedError(text)
+    _logger.info("%s", text)
+    return {"expectations": len(summary.results), "warnings": [r.name for r in summary.warnings]}
+
+
+def build_step(
+    layer: str, *, run_id: str, may_retry: bool = False, settings: Settings | None = None
+) -> dict[str, object]:
+    """Build one layer with dbt; a second try runs only what failed or was skipped."""
+    summary = build(cast(Layer, layer), run_id, settings=settings or get_settings(), may_retry=may_retry)
+    for warning in summary.warnings:
+        _logger.warning("%s: %s", warning.node_id, warning.message)
+    return {
+        "models": summary.count("model"),
+        "tests": summary.count("test"),
+        "warnings": len(summary.warnings),
+        "is_retry": summary.is_retry,
+    }
+
+
+def publish_step(*, run_id: str, settings: Settings | None = None) -> dict[str, object]:
+    """Bring the schema `marts` to the validated state, in one transaction."""
+    from ecommerce_dw.publish import publish
+
+    settings = settings or get_settings()
+    connection = db.connect("transformer", settings=settings)
+    try:
+        run = get_run(connection, run_id)
+    finally:
+        connection.close()
+    summary = publish(settings, run_id=run_id, full=bool(run and run.is_full_refresh))
+    return {
+        table.name: {"inserted": table.inserted, "updated": table.updated, "deleted": table.deleted}
+        for table in summary.tables
+    }
+
+
+def data_docs_step(*, run_id: str, settings: Settings | None = None) -> str | None:
+    """Render the run's Data Docs; the path of their first page, or None where nothing was validated."""
+    from ecommerce_dw.quality import build_data_docs
+
+    index = build_data_docs(settings or get_settings(), run_id)
+    return str(index) if index else None
+
+
+def finish_step(
+    *, run_id: str, task_states: Mapping[str, str], settings: Settings | None = None
+) -> dict[str, object]:
+    """Close the run and alert: incidents that opened or closed, one alert each.
+
+    Args:
+        run_id: Airflow's run id.
+        task_states: State of each task of the run, in Airflow's words.
+    """
+    from ecommerce_dw.alerts import evaluate
+
+    settings = settings or get_settings()
+    failed = sorted(task for task, state in task_states.items() if state == "failed")
+    succeeded = sorted(task for task, state in task_states.items() if state == "success")
+    connection = db.connect("transformer", settings=settings)
+    try:
+        if get_run(connection, run_id) is not None:
+            message = f"failed: {', '.join(failed)}" if failed else None
+            close_run(connection, run_id, is_success=not failed, message=message)
+        refused_or_failed = _failed_checkpoints(connection, run_id)
+    finally:
+        connection.close()
+    own_failures = [task for task in failed if _CHECK_TASKS.get(task) not in refused_or_failed]
+    outcome = evaluate(settings, run_id, task_failures=own_failures, task_successes=succeeded)
+    return outcome.as_dict()
+
+
+def _failed_checkpoints(connection: db.Connection, run_id: str) -> frozenset[str]:
+    """Checkpoints of this run at which a critical expectation failed."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select distinct checkpoint from ops.expectation_results
+            where run_id = %s and severity = 'critical' and not is_success and not is_accepted
+            """,
+            (run_id,),
+        )
+        return frozenset(row[0] for row in cursor)

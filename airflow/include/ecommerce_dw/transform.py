@@ -1,0 +1,287 @@
+"""Building the layers with dbt, in this process, one invocation per layer.
+
+Every node's outcome becomes a row of `ops.dbt_results`. On a second try only what failed or was skipped
+runs again (`dbt retry`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from psycopg2.extras import execute_values
+
+from ecommerce_dw import db
+from ecommerce_dw.runs import Run, get_run
+from ecommerce_dw.settings import Settings, get_settings
+
+Layer = Literal["staging", "warehouse", "marts"]
+LAYERS: tuple[Layer, ...] = ("staging", "warehouse", "marts")
+
+_logger = logging.getLogger(__name__)
+
+#: Statuses of a dbt node that mean it did not do its work.
+_BAD = frozenset({"error", "fail", "runtime error", "partial success"})
+#: How many runs keep their dbt folder (needed for `dbt retry`, useful for a look at compiled SQL).
+_KEEP_RUNS = 10
+
+
+class BuildError(RuntimeError):
+    """A layer did not build; the message names each failed node and what the database said."""
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What became of one dbt node (a model, test, seed …)."""
+
+    node_id: str
+    resource_type: str
+    status: str
+    seconds: float
+    rows_affected: int | None
+    failures: int | None
+    message: str | None
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it failed (skipped nodes are the consequence of a bad one)."""
+        return self.status in _BAD
+
+
+@dataclass(frozen=True)
+class BuildSummary:
+    """What one invocation of dbt did.
+
+    Attributes:
+        layer: Which layer was built.
+        nodes: One entry per node that dbt selected.
+        is_retry: Whether only what had failed or been skipped ran.
+    """
+
+    layer: Layer
+    nodes: tuple[NodeResult, ...]
+    is_retry: bool
+
+    def count(self, *resource_types: str) -> int:
+        """How many nodes of these types succeeded."""
+        good = {"success", "pass", "warn", "no-op"}
+        return sum(n.resource_type in resource_types and n.status in good for n in self.nodes)
+
+    @property
+    def warnings(self) -> tuple[NodeResult, ...]:
+        """Tests that found something, with severity `warn`."""
+        return tuple(n for n in self.nodes if n.status == "warn")
+
+
+def build(
+    layer: Layer,
+    run_id: str,
+    *,
+    settings: Settings | None = None,
+    may_retry: bool = False,
+) -> BuildSummary:
+    """Build one layer, under the transform lock.
+
+    Args:
+        layer: Which one.
+        run_id: A run of `ops.runs` whose upper end is frozen.
+        settings: Defaults to the process's settings.
+        may_retry: This is a second try of the same step: run only what failed or was skipped before, where
+            dbt's results of the first try are there and the run's window is the same.
+
+    Raises:
+        BuildError: A node failed, or dbt could not run at all.
+        ecommerce_dw.db.LockHeldError: Another run held the transform lock all the time allowed.
+    """
+    settings = settings or get_settings()
+    with db.transform_lock(holder=f"build {layer} ({run_id})", settings=settings):
+        connection = db.connect("transformer", settings=settings)
+        try:
+            run = get_run(connection, run_id)
+            if run is None or run.load_id_to is None:
+                raise BuildError(
+                    f"Run {run_id} has no frozen window in ops.runs: load first (`ecommerce-dw load`), "
+                    "or start a whole run (`ecommerce-dw build` opens one)."
+                )
+            target = _target_folder(settings, run, layer)
+            is_retry = may_retry and _can_retry(target, run)
+            if not is_retry:
+                (target / "run_results.json").unlink(missing_ok=True)
+                (target / "window.json").write_text(json.dumps({"load_id_to": run.load_id_to}))
+            command = ["retry"] if is_retry else _build_command(layer, run)
+            invocation_id, nodes = _invoke(command, target, settings)
+            _record(connection, run_id, invocation_id, layer, nodes)
+            connection.commit()
+        finally:
+            connection.close()
+    bad = [node for node in nodes if node.is_bad]
+    if bad:
+        raise BuildError(_describe(layer, bad))
+    return BuildSummary(layer, nodes, is_retry)
+
+
+def parse(settings: Settings | None = None) -> Path:
+    """Parse the project into the shared target folder, so that runs start from a partial parse.
+
+    Returns:
+        The folder that holds `manifest.json` and `partial_parse.msgpack`.
+    """
+    settings = settings or get_settings()
+    target = settings.home / "dbt" / "target"
+    target.mkdir(parents=True, exist_ok=True)
+    _invoke(["parse"], target, settings)
+    return target
+
+
+def _build_command(layer: Layer, run: Run) -> list[str]:
+    command = [
+        "build",
+        "--select", f"tag:layer_{layer}",
+        "--exclude-resource-type", "unit_test",
+        # A test belongs to the last layer it reads.
+        "--indirect-selection", "buildable",
+    ]  # fmt: skip
+    return [*command, "--full-refresh"] if run.is_full_refresh else command
+
+
+def _target_folder(settings: Settings, run: Run, layer: Layer) -> Path:
+    """dbt's folder of this run and layer; a new one starts from the shared partial parse."""
+    runs = settings.home / "dbt" / "runs"
+    folder = runs / _safe_name(run.run_id) / layer
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        kept = sorted(runs.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in kept[_KEEP_RUNS:]:
+            shutil.rmtree(old, ignore_errors=True)
+    shared = settings.home / "dbt" / "target" / "partial_parse.msgpack"
+    if shared.exists():
+        shutil.copyfile(shared, folder / "partial_parse.msgpack")
+    return folder
+
+
+def _safe_name(run_id: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in run_id)
+
+
+def _can_retry(target: Path, run: Run) -> bool:
+    """Whether the first try left results of the same window, with something to run again."""
+    try:
+        window = json.loads((target / "window.json").read_text())
+        results = json.loads((target / "run_results.json").read_text())["results"]
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        return False
+    statuses = {result["status"] for result in results}
+    return window.get("load_id_to") == run.load_id_to and bool(statuses & (_BAD | {"skipped"}))
+
+
+def _invoke(command: Sequence[str], target: Path, settings: Settings) -> tuple[str, tuple[NodeResult, ...]]:
+    """Run dbt in this process and give its invocation id and every node's outcome."""
+    from dbt.cli.main import dbtRunner
+
+    invocation: dict[str, str] = {}
+
+    def keep(event: Any) -> None:
+        invocation.setdefault("id", event.info.invocation_id)
+        if event.info.level in ("warn", "error"):
+            _logger.log(logging.getLevelName(event.info.level.upper()), "dbt: %s", event.info.msg)
+        elif event.info.name in ("LogModelResult", "LogSeedResult", "LogTestResult"):
+            _logger.info("dbt: %s", event.info.msg)
+
+    arguments = [
+        "--quiet", "--no-use-colors", "--log-level", "none",
+        "--log-path", str(settings.home / "dbt" / "logs"),
+        *command,
+        "--project-dir", str(settings.dbt_dir),
+        "--profiles-dir", str(settings.dbt_dir),
+        "--target-path", str(target),
+    ]  # fmt: skip
+    if command[0] == "retry":
+        arguments += ["--state", str(target)]
+    with _environment(settings):
+        outcome = dbtRunner(callbacks=[keep]).invoke(arguments)
+    _share_parse(target, settings)
+    if outcome.exception is not None:
+        raise BuildError(f"dbt {command[0]} could not run: {outcome.exception}") from outcome.exception
+    results = getattr(outcome.result, "results", None) or ()
+    return invocation.get("id", ""), tuple(_node(result) for result in results)
+
+
+@contextmanager
+def _environment(settings: Settings) -> Iterator[None]:
+    """Give dbt's profile its variables for as long as it runs."""
+    before = dict(os.environ)
+    os.environ.update(settings.environment())
+    # dbt takes these from its arguments here; as variables they would send a run's files astray.
+    for name in ("DBT_TARGET_PATH", "DBT_LOG_PATH"):
+        os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _share_parse(target: Path, settings: Settings) -> None:
+    """Keep the newest parse for later runs, if this one had to parse something anew."""
+    made = target / "partial_parse.msgpack"
+    shared = settings.home / "dbt" / "target" / "partial_parse.msgpack"
+    if made == shared or not made.exists():
+        return
+    if shared.exists() and shared.stat().st_size == made.stat().st_size:
+        return
+    shared.parent.mkdir(parents=True, exist_ok=True)
+    building = shared.with_name(f".{os.getpid()}.tmp")
+    shutil.copyfile(made, building)
+    building.rename(shared)
+
+
+def _node(result: Any) -> NodeResult:
+    affected = (result.adapter_response or {}).get("rows_affected")
+    return NodeResult(
+        node_id=result.node.unique_id,
+        resource_type=str(result.node.resource_type),
+        status=str(result.status),
+        seconds=float(result.execution_time),
+        rows_affected=affected if isinstance(affected, int) and affected >= 0 else None,
+        failures=result.failures,
+        message=result.message,
+    )
+
+
+def _record(
+    connection: Any, run_id: str, invocation_id: str, layer: Layer, nodes: Sequence[NodeResult]
+) -> None:
+    with connection.cursor() as cursor:
+        execute_values(
+            cursor,
+            """
+            insert into ops.dbt_results (run_id, invocation_id, layer, node_id, resource_type, status,
+                execution_seconds, rows_affected, failures, message)
+            values %s
+            """,
+            [
+                (run_id, invocation_id, layer, n.node_id, n.resource_type, n.status, n.seconds,
+                 n.rows_affected, n.failures, n.message)
+                for n in nodes
+            ],
+            page_size=1000,
+        )  # fmt: skip
+
+
+def _describe(layer: Layer, bad: Sequence[NodeResult]) -> str:
+    lines = [f"{len(bad)} of the {layer} layer's dbt nodes failed; what depends on them was not built."]
+    for node in bad:
+        what = (node.message or "").strip().replace("\n", "\n    ")
+        lines.append(f"  {node.resource_type} {node.node_id.split('.')[-1]}: {what}")
+    lines.append(
+        "What was built before stays, and nothing of it is published. Mend the cause and run again: "
+        "a second try of the task runs only what failed or was skipped."
+    )
+    return "\n".join(lines)
