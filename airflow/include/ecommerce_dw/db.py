@@ -9,7 +9,6 @@ from typing import TypeAlias
 
 import psycopg2
 import psycopg2.extensions
-from psycopg2.extensions import connection as Connection
 from sqlalchemy import URL
 
 from ecommerce_dw.settings import Role, Settings, get_settings
