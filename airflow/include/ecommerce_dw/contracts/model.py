@@ -29,6 +29,7 @@ class Column:
         references: `(entity, column)` of the same source, checked in dbt, not at load.
         pii: Class of personal data (`none`, `indirect`, `direct`).
         description: For people.
+        format: How dates and timestamps are written, `yyyy-MM-dd` or `yyyy-MM-dd HH:mm:ss`; None for others.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Column:
     references: tuple[str, str] | None
     pii: str
     description: str
+    format: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,14 @@ class FileLayout:
         delimiter: One character.
         quote: One character.
         encoding: `utf-8`, with or without a byte order mark.
+        compressions: What the files may be packed with: `none`, `gzip` (then `.gz` is appended to the name).
     """
 
     pattern: str
     delimiter: str
     quote: str
     encoding: str
+    compressions: tuple[str, ...] = ("none", "gzip")
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Contract:
         refusal_severity: What a refused file does at the raw checkpoint.
         extra_columns: What an unknown column in a header does.
         feeds: Conformed entities the source's staging models give (`customers`, `orders` …).
+        grain: What one row of a file is, "One row per …".
     """
 
     source: str
@@ -106,8 +111,16 @@ class Contract:
     refusal_severity: Severity
     extra_columns: Literal["ignore", "refuse"]
     feeds: tuple[str, ...]
+    grain: str = ""
 
     @property
     def table(self) -> str:
         """Name of the raw table, without its schema."""
         return f"{self.source}__{self.entity}"
+
+    def column(self, name: str) -> Column:
+        """The column of this name. Raises KeyError when there is none."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
