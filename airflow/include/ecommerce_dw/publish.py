@@ -1,0 +1,712 @@
+"""Publication: bring schema `marts` to the validated content of `marts_build`, in one transaction.
+
+Only rows that differ are inserted, updated or deleted, so that a reader (one statement, or one REPEATABLE
+READ transaction) sees one whole state at any moment, before, during and after: TRUNCATE, REFRESH and a swap
+of tables would each show such a reader an empty or a mixed state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import psycopg2
+import psycopg2.errors
+import psycopg2.extensions
+from psycopg2 import sql
+
+from ecommerce_dw import db
+from ecommerce_dw.settings import Settings, get_settings
+
+log = logging.getLogger(__name__)
+
+BUILD = "marts_build"
+MARTS = "marts"
+#: Longest wait for a lock on a published table. Rows alone never need one that readers hold; only a change of
+#: a table's columns does.
+LOCK_TIMEOUT = "15s"
+#: Name of a table's mark in `ops.model_marks`: how far it has been published.
+MARK_PREFIX = "publication:"
+#: Joins the parts of a key of several columns in `ops.touched.key`.
+KEY_SEPARATOR = "|"
+
+
+class PublishError(RuntimeError):
+    """Nothing was published; `marts` is as it was. The message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class TablePublication:
+    """What a publication did to one table.
+
+    Attributes:
+        table: Its name in schema `marts`.
+        is_full: Whether every row was compared, or only those touched since the last publication.
+        inserted: Rows inserted.
+        updated: Rows updated.
+        deleted: Rows deleted.
+        notes: Changes of the table itself, e.g. `table made`, `column margin_amount added`.
+    """
+
+    table: str
+    is_full: bool
+    inserted: int
+    updated: int
+    deleted: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> int:
+        """Rows that are not as they were."""
+        return self.inserted + self.updated + self.deleted
+
+
+@dataclass(frozen=True)
+class PublishSummary:
+    """What a publication did.
+
+    Attributes:
+        run_id: The run it belongs to, None for one from a shell.
+        load_id_to: Greatest load id contained in what was published; None when no mart keeps a mark.
+        tables: One entry per published table, by name.
+        dropped: Tables that were dropped because their model is gone (`prune`).
+        warnings: What a person should look at.
+    """
+
+    run_id: str | None
+    load_id_to: int | None
+    tables: tuple[TablePublication, ...]
+    dropped: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> int:
+        """Rows changed over all tables."""
+        return sum(table.changed for table in self.tables)
+
+
+@dataclass(frozen=True)
+class _Column:
+    name: str
+    type: str
+    is_required: bool
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """A table's columns in order and its primary key."""
+
+    columns: tuple[_Column, ...]
+    key: tuple[str, ...]
+
+    @property
+    def types(self) -> dict[str, str]:
+        return {column.name: column.type for column in self.columns}
+
+
+@dataclass(frozen=True)
+class _View:
+    """A view over a published table: all that is needed to make it again."""
+
+    name: str
+    kind: str
+    definition: str
+    comment: str | None
+    grants: tuple[tuple[str, str], ...]
+
+
+def project_marts(settings: Settings) -> frozenset[str]:
+    """Names of the marts in the dbt project: dbt names a model after its file."""
+    return frozenset(path.stem for path in (settings.dbt_dir / "models" / "marts").rglob("*.sql"))
+
+
+def publish(
+    settings: Settings | None = None,
+    *,
+    run_id: str | None = None,
+    full: bool = False,
+    replace: bool = False,
+    prune: bool = False,
+    models: Collection[str] | None = None,
+) -> PublishSummary:
+    """Publish the marts, in one transaction and under the transform lock.
+
+    Args:
+        settings: Defaults to the process's settings.
+        run_id: The run this publication belongs to.
+        full: Compare every row instead of those touched since the last publication.
+        replace: Allow a column to change its type or to go. Views that read the table are made again; one
+            that cannot be made again refuses the publication.
+        prune: Drop published tables whose model is gone.
+        models: Names of the marts. Defaults to those of the dbt project.
+
+    Raises:
+        PublishError: Nothing was published (see its message).
+        LockHeldError: Another build or publication went on for too long.
+    """
+    settings = settings or get_settings()
+    wanted = frozenset(project_marts(settings) if models is None else models)
+    holder = f"publish{f' (run {run_id})' if run_id else ''}"
+    with db.transform_lock(holder=holder, settings=settings):
+        connection = db.connect(
+            "transformer", settings=settings, application_name=f"ecommerce-dw: {holder}"[:63]
+        )
+        try:
+            with _explained(connection), connection, connection.cursor() as cursor:
+                return _Publication(cursor, run_id, full, replace, prune, wanted).run()
+        finally:
+            connection.close()
+
+
+@contextlib.contextmanager
+def _explained(connection: psycopg2.extensions.connection) -> Iterator[None]:
+    """Turn a lock that was not free into an error that says who holds it."""
+    try:
+        yield
+    except psycopg2.errors.LockNotAvailable as error:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                select distinct a.pid, a.usename, a.application_name
+                from pg_locks as l
+                join pg_class as c on c.oid = l.relation
+                join pg_namespace as n on n.oid = c.relnamespace
+                join pg_stat_activity as a on a.pid = l.pid
+                where n.nspname = %s and l.granted and a.pid <> pg_backend_pid()
+                order by a.pid
+                """,
+                (MARTS,),
+            )
+            holders = "; ".join(f"pid {pid} ({user}, {name or 'no name'})" for pid, user, name in cursor)
+        raise PublishError(
+            f"A table of schema {MARTS} has to change its columns but was in use for more than "
+            f"{LOCK_TIMEOUT}. In use by: {holders or 'nobody any more'}. Nothing was published. Let those "
+            "sessions end, then run `ecommerce-dw publish` again."
+        ) from error
+    except psycopg2.errors.InsufficientPrivilege as error:
+        raise PublishError(
+            f"{str(error).splitlines()[0]}. Role transformer must own the tables of {MARTS} and, where they "
+            "have to be made again, the views that read them. Nothing was published. Hand the object over "
+            "(`alter view ... owner to transformer`) or drop it, then publish again."
+        ) from error
+
+
+class _Publication:
+    """One publication inside an open transaction; the caller commits."""
+
+    def __init__(
+        self,
+        cursor: psycopg2.extensions.cursor,
+        run_id: str | None,
+        full: bool,
+        replace: bool,
+        prune: bool,
+        models: frozenset[str],
+    ) -> None:
+        self.cursor = cursor
+        self.run_id = run_id
+        self.full = full
+        self.replace = replace
+        self.prune = prune
+        self.models = models
+        self.warnings: list[str] = []
+
+    def run(self) -> PublishSummary:
+        self.cursor.execute("set local lock_timeout to %s", (LOCK_TIMEOUT,))
+        self.cursor.execute("set local datestyle to 'ISO, YMD'")  # dates are parts of keys
+        built = self._tables(BUILD)
+        tables = [name for name in built if name in self.models]
+        gone = [name for name in self._tables(MARTS) if name not in tables]
+        self._refuse_missing(built)
+        shapes = {name: (self._shape(BUILD, name), self._shape(MARTS, name)) for name in tables}
+        self._refuse_reshaping(shapes)
+
+        published = tuple(self._publish(name, *shapes[name]) for name in tables)
+        dropped = tuple(self._drop_gone(gone))
+        marks = [mark for name in tables if (mark := self._mark(name)) is not None]
+        self._forget_read_touches()
+        return PublishSummary(self.run_id, max(marks, default=None), published, dropped, tuple(self.warnings))
+
+    # ---- what is there -----------------------------------------------------------------------------------
+
+    def _tables(self, schema: str) -> list[str]:
+        self.cursor.execute(
+            """
+            select c.relname
+            from pg_class as c
+            join pg_namespace as n on n.oid = c.relnamespace
+            where n.nspname = %s and c.relkind = 'r' and not c.relispartition
+              -- dbt's leftovers of an interrupted build
+              and c.relname not like '%%\\_\\_dbt\\_%%'
+            order by c.relname collate "C"
+            """,
+            (schema,),
+        )
+        return [name for (name,) in self.cursor.fetchall()]
+
+    def _shape(self, schema: str, table: str) -> _Shape | None:
+        self.cursor.execute(
+            """
+            select a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull
+            from pg_attribute as a
+            where a.attrelid = to_regclass(%s) and a.attnum > 0 and not a.attisdropped
+            order by a.attnum
+            """,
+            (f'{schema}."{table}"',),
+        )
+        columns = tuple(_Column(*row) for row in self.cursor.fetchall())
+        if not columns:
+            return None
+        self.cursor.execute(
+            """
+            select a.attname
+            from pg_constraint as c
+            cross join unnest(c.conkey) with ordinality as k (attnum, position)
+            join pg_attribute as a on a.attrelid = c.conrelid and a.attnum = k.attnum
+            where c.conrelid = to_regclass(%s) and c.contype = 'p'
+            order by k.position
+            """,
+            (f'{schema}."{table}"',),
+        )
+        return _Shape(columns, tuple(name for (name,) in self.cursor.fetchall()))
+
+    def _mark(self, model: str) -> int | None:
+        self.cursor.execute("select load_id from ops.model_marks where model = %s", (model,))
+        row = self.cursor.fetchone()
+        return int(row[0]) if row else None
+
+    # ---- what is refused ---------------------------------------------------------------------------------
+
+    def _refuse_missing(self, built: Sequence[str]) -> None:
+        missing = sorted(self.models - set(built))
+        if missing:
+            raise PublishError(
+                f"Not built: {', '.join(f'{BUILD}.{name}' for name in missing)}. Nothing was published, "
+                f"{MARTS} is as it was. Run `ecommerce-dw build --only marts`, then publish again."
+            )
+
+    def _refuse_reshaping(self, shapes: dict[str, tuple[_Shape | None, _Shape | None]]) -> None:
+        complaints = []
+        for table, (build, mart) in shapes.items():
+            assert build is not None
+            if not build.key:
+                raise PublishError(
+                    f"{BUILD}.{table} has no primary key, so its rows cannot be compared. Nothing was "
+                    f"published. Give model {table} an enforced contract with a primary_key constraint and "
+                    "build it again."
+                )
+            if mart is None or self.replace:
+                continue
+            changes = _reshaping(build, mart)
+            if changes:
+                views = [view.name for view in self._dependent_views(table)]
+                reads = (
+                    f"; read by {', '.join(views)}" if views else "; nothing else in the database reads it"
+                )
+                complaints.append(f"{MARTS}.{table}: {', '.join(changes)}{reads}")
+        if complaints:
+            raise PublishError(
+                "Readers of these tables would break: "
+                + ". ".join(complaints)
+                + f". Nothing was published, {MARTS} is as it was. To go on, run "
+                "`ecommerce-dw publish --replace`."
+            )
+
+    # ---- one table ---------------------------------------------------------------------------------------
+
+    def _publish(self, table: str, build: _Shape | None, mart: _Shape | None) -> TablePublication:
+        assert build is not None
+        notes: list[str] = []
+        views: list[_View] = []
+        if mart is None:
+            self._execute("create table {mart} (like {build} including all)", table)
+            notes.append("table made")
+        else:
+            notes, views = self._reshape(table, build, mart)
+        mark, since = self._mark(table), self._mark(MARK_PREFIX + table)
+        # A table that was just made or changed, or whose model keeps no mark, is compared row by row.
+        is_full = True
+        if not self.full and not notes and mark is not None and since is not None:
+            is_full = self._is_everything(table, since)
+            if not is_full:
+                self._collect_touched(table, since)
+        counts = self._change_rows(table, build, is_full)
+        if mart is not None:
+            self._require(table, build, mart)
+            self._remake_views(table, views)
+        self._carry_comments(table, build)
+        self._carry_grants(table)
+        self.cursor.execute(
+            """
+            insert into ops.publications (run_id, load_id_to, table_name, is_full,
+                rows_inserted, rows_updated, rows_deleted)
+            values (%s, %s, %s, %s, %s, %s, %s)
+            """,
+            (self.run_id, mark, table, is_full, *counts),
+        )
+        if mark is not None:
+            self.cursor.execute(
+                """
+                insert into ops.model_marks (model, load_id) values (%s, %s)
+                on conflict (model) do update set load_id = excluded.load_id, moved_at = clock_timestamp()
+                """,
+                (MARK_PREFIX + table, mark),
+            )
+        return TablePublication(table, is_full, *counts, notes=tuple(notes))
+
+    def _is_everything(self, table: str, since: int) -> bool:
+        self.cursor.execute(
+            "select exists (select from ops.touched where model = %s and load_id >= %s and key = '*')",
+            (table, since),
+        )
+        row = self.cursor.fetchone()
+        return bool(row and row[0])
+
+    def _collect_touched(self, table: str, since: int) -> None:
+        """The keys touched since the last publication, as temporary table `touched_keys`.
+
+        Inclusive of the last mark: a model that is built again in the same window writes the same load id
+        once more. What was read before is gone (see `_forget_read_touches`), or differs in nothing.
+        """
+        self.cursor.execute("drop table if exists pg_temp.touched_keys")
+        self.cursor.execute(
+            """
+            create temporary table touched_keys on commit drop as
+            select distinct source_system, key from ops.touched where model = %s and load_id >= %s
+            """,
+            (table, since),
+        )
+        self.cursor.execute("analyze pg_temp.touched_keys")
+
+    def _change_rows(self, table: str, shape: _Shape, is_full: bool) -> tuple[int, int, int]:
+        names = [column.name for column in shape.columns]
+        others = [name for name in names if name not in shape.key]
+        same_key = sql.SQL(" and ").join(
+            sql.SQL("m.{0} = b.{0}").format(sql.Identifier(name)) for name in shape.key
+        )
+        parts = {
+            "columns": _list("{}", names),
+            "b_columns": _list("b.{}", names),
+            "same_key": same_key,
+            "b_touched": sql.SQL("true") if is_full else _touched("b", shape.key),
+            "m_touched": sql.SQL("true") if is_full else _touched("m", shape.key),
+        }
+        self._execute(
+            "delete from {mart} as m "
+            "where {m_touched} and not exists (select from {build} as b where {same_key})",
+            table,
+            **parts,
+        )
+        deleted = self.cursor.rowcount
+        updated = 0
+        if others:
+            parts["changes"] = _list("{0} = b.{0}", others)
+            parts["differs"] = sql.SQL("({}) is distinct from ({})").format(
+                sql.SQL("row({})").format(_list("m.{}", others, shape)),
+                sql.SQL("row({})").format(_list("b.{}", others, shape)),
+            )
+            self._execute(
+                "update {mart} as m set {changes} from {build} as b "
+                "where {same_key} and {b_touched} and {differs}",
+                table,
+                **parts,
+            )
+            updated = self.cursor.rowcount
+        self._execute(
+            "insert into {mart} ({columns}) select {b_columns} from {build} as b "
+            "where {b_touched} and not exists (select from {mart} as m where {same_key})",
+            table,
+            **parts,
+        )
+        return self.cursor.rowcount, updated, deleted
+
+    # ---- the table itself --------------------------------------------------------------------------------
+
+    def _reshape(self, table: str, build: _Shape, mart: _Shape) -> tuple[list[str], list[_View]]:
+        """Give the published table the columns of the built one; rows are filled afterwards.
+
+        A column that changes its type is dropped and added again rather than rewritten in place, because a
+        rewritten table looks empty to a transaction that began before.
+        """
+        notes: list[str] = []
+        changes = _reshaping(build, mart)
+        views = self._dependent_views(table) if changes else []
+        for view in reversed(views):
+            self.cursor.execute(sql.SQL("drop {} {}").format(sql.SQL(view.kind), sql.SQL(view.name)))
+        if build.key != mart.key:
+            # Without a common key no row can be matched: all of them are written anew.
+            self._execute("delete from {mart}", table)
+            self.cursor.execute(
+                "select conname from pg_constraint where conrelid = to_regclass(%s) and contype = 'p'",
+                (f'{MARTS}."{table}"',),
+            )
+            for (name,) in self.cursor.fetchall():
+                self._execute("alter table {mart} drop constraint {name}", table, name=sql.Identifier(name))
+        for column in mart.columns:
+            if build.types.get(column.name) != column.type:
+                self._execute(
+                    "alter table {mart} drop column {name}", table, name=sql.Identifier(column.name)
+                )
+        notes.extend(changes)
+        kept = {name for name, type_ in mart.types.items() if build.types.get(name) == type_}
+        for column in build.columns:
+            if column.name not in kept:
+                self._execute(
+                    f"alter table {{mart}} add column {{name}} {column.type}",
+                    table,
+                    name=sql.Identifier(column.name),
+                )
+                if column.name not in mart.types:
+                    notes.append(f"column {column.name} added")
+            elif column.is_required is False and {c.name: c.is_required for c in mart.columns}[column.name]:
+                self._execute(
+                    "alter table {mart} alter column {name} drop not null",
+                    table,
+                    name=sql.Identifier(column.name),
+                )
+        return notes, views
+
+    def _require(self, table: str, build: _Shape, mart: _Shape) -> None:
+        """Put back what could not hold before the rows were there: required columns and the key."""
+        required = {c.name for c in mart.columns if c.is_required and build.types.get(c.name) == c.type}
+        for column in build.columns:
+            if column.is_required and column.name not in required:
+                self._execute(
+                    "alter table {mart} alter column {name} set not null",
+                    table,
+                    name=sql.Identifier(column.name),
+                )
+        current = self._shape(MARTS, table)
+        assert current is not None
+        if current.key != build.key:
+            self._execute("alter table {mart} add primary key ({key})", table, key=_list("{}", build.key))
+
+    def _dependent_views(self, table: str) -> list[_View]:
+        """Views over the table, direct and indirect, each after those it reads."""
+        self.cursor.execute(
+            """
+            with recursive dependents (oid, depth) as (
+                select r.ev_class, 1
+                from pg_depend as d
+                join pg_rewrite as r on r.oid = d.objid and d.classid = 'pg_rewrite'::regclass
+                where d.refclassid = 'pg_class'::regclass and d.refobjid = to_regclass(%s)
+                  and r.ev_class <> d.refobjid
+                union
+                select r.ev_class, p.depth + 1
+                from dependents as p
+                join pg_depend as d on d.refclassid = 'pg_class'::regclass and d.refobjid = p.oid
+                join pg_rewrite as r on r.oid = d.objid and d.classid = 'pg_rewrite'::regclass
+                where r.ev_class <> p.oid
+            )
+            select c.oid, format('%%I.%%I', n.nspname, c.relname),
+                case c.relkind when 'm' then 'materialized view' else 'view' end,
+                pg_get_viewdef(c.oid), obj_description(c.oid, 'pg_class')
+            from (select oid, max(depth) as depth from dependents group by oid) as p
+            join pg_class as c using (oid)
+            join pg_namespace as n on n.oid = c.relnamespace
+            order by p.depth, 2
+            """,
+            (f'{MARTS}."{table}"',),
+        )
+        return [
+            _View(name, kind, definition, comment, tuple(self._grants(oid)))
+            for oid, name, kind, definition, comment in self.cursor.fetchall()
+        ]
+
+    def _remake_views(self, table: str, views: Sequence[_View]) -> None:
+        for view in views:
+            parts = {"kind": sql.SQL(view.kind), "name": sql.SQL(view.name)}
+            try:
+                self.cursor.execute(
+                    sql.SQL("create {kind} {name} as {definition}").format(
+                        definition=sql.SQL(view.definition), **parts
+                    )
+                )
+            except psycopg2.Error as error:
+                raise PublishError(
+                    f"{view.name} reads {MARTS}.{table} and cannot be made again over its new columns: "
+                    f"{str(error).splitlines()[0]}. Nothing was published. Drop or change that view, then "
+                    "run `ecommerce-dw publish --replace` again."
+                ) from error
+            if view.comment is not None:
+                self.cursor.execute(
+                    sql.SQL("comment on {kind} {name} is {text}").format(
+                        text=sql.Literal(view.comment), **parts
+                    )
+                )
+            for grantee, privilege in view.grants:
+                self._grant("grant {privilege} on {object} to {grantee}", parts["name"], grantee, privilege)
+            self.warnings.append(f"{view.name} was made again over the new columns of {MARTS}.{table}.")
+
+    def _carry_comments(self, table: str, shape: _Shape) -> None:
+        self.cursor.execute(
+            """
+            select b.position, b.text
+            from (
+                select coalesce(a.attnum, 0), a.attname, d.description
+                from (select to_regclass(%(build)s) as oid) as t
+                left join lateral (
+                    select 0 as attnum, null::name as attname
+                    union all
+                    select attnum, attname from pg_attribute
+                    where attrelid = t.oid and attnum > 0 and not attisdropped
+                ) as a on true
+                left join pg_description as d
+                    on d.objoid = t.oid and d.classoid = 'pg_class'::regclass and d.objsubid = a.attnum
+            ) as b (attnum, position, text)
+            left join pg_attribute as a
+                on a.attrelid = to_regclass(%(mart)s) and a.attname = b.position and not a.attisdropped
+            left join pg_description as d
+                on d.objoid = to_regclass(%(mart)s) and d.classoid = 'pg_class'::regclass
+                and d.objsubid = coalesce(a.attnum, 0)
+            where d.description is distinct from b.text
+            """,
+            {"build": f'{BUILD}."{table}"', "mart": f'{MARTS}."{table}"'},
+        )
+        for column, text in self.cursor.fetchall():
+            if column is None:
+                self._execute("comment on table {mart} is {text}", table, text=sql.Literal(text))
+            else:
+                self._execute(
+                    "comment on column {mart}.{column} is {text}",
+                    table,
+                    column=sql.Identifier(column),
+                    text=sql.Literal(text),
+                )
+
+    def _carry_grants(self, table: str) -> None:
+        """Readers of the built table become readers of the published one.
+
+        Where the model names no grants, those of the published table are left alone, as dbt does.
+        """
+        self.cursor.execute(
+            "select to_regclass(%s)::oid, to_regclass(%s)::oid", (f'{BUILD}."{table}"', f'{MARTS}."{table}"')
+        )
+        row = self.cursor.fetchone()
+        assert row is not None
+        build, mart = (set(self._grants(oid)) for oid in row)
+        if not build:
+            return
+        name = sql.Identifier(MARTS, table)
+        for grantee, privilege in sorted(build - mart):
+            self._grant("grant {privilege} on {object} to {grantee}", name, grantee, privilege)
+        for grantee, privilege in sorted(mart - build):
+            self._grant("revoke {privilege} on {object} from {grantee}", name, grantee, privilege)
+
+    def _grants(self, oid: int) -> list[tuple[str, str]]:
+        self.cursor.execute(
+            """
+            select case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end,
+                a.privilege_type
+            from pg_class as c
+            cross join aclexplode(c.relacl) as a
+            where c.oid = %s and a.grantee <> c.relowner
+            order by 1, 2
+            """,
+            (oid,),
+        )
+        return [(grantee, privilege) for grantee, privilege in self.cursor.fetchall()]
+
+    def _grant(self, template: str, name: sql.Composable, grantee: str, privilege: str) -> None:
+        self.cursor.execute(
+            sql.SQL(template).format(privilege=sql.SQL(privilege), object=name, grantee=sql.SQL(grantee))
+        )
+
+    # ---- the end -----------------------------------------------------------------------------------------
+
+    def _drop_gone(self, gone: Sequence[str]) -> Iterator[str]:
+        for table in gone:
+            if not self.prune:
+                warning = (
+                    f"{MARTS}.{table} has no model any more and stays as it is; "
+                    "`ecommerce-dw publish --prune` drops it."
+                )
+                log.warning(warning)
+                self.warnings.append(warning)
+                continue
+            readers = [view.name for view in self._dependent_views(table)]
+            if readers:
+                raise PublishError(
+                    f"{MARTS}.{table} has no model any more but is read by {', '.join(readers)}. Nothing was "
+                    "published. Drop those views, then run `ecommerce-dw publish --prune` again."
+                )
+            self._execute("drop table {mart}", table)
+            self._execute("drop table if exists {build}", table)
+            self.cursor.execute(
+                "delete from ops.model_marks where model in (%s, %s)", (table, MARK_PREFIX + table)
+            )
+            self.cursor.execute("delete from ops.touched where model = %s", (table,))
+            yield table
+
+    def _forget_read_touches(self) -> None:
+        """Delete what every reader has passed.
+
+        A mark without its table holds nothing back: dbt builds a missing table in full, whatever its mark.
+        """
+        self.cursor.execute(
+            """
+            delete from ops.touched
+            where load_id <= (
+                select min(m.load_id)
+                from ops.model_marks as m
+                where exists (
+                    select
+                    from pg_class as c
+                    join pg_namespace as n on n.oid = c.relnamespace
+                    where c.relname = replace(m.model, %s, '')
+                      and n.nspname in ('staging', 'intermediate', 'warehouse', %s)
+                )
+            )
+            """,
+            (MARK_PREFIX, BUILD),
+        )
+
+    def _execute(self, statement: str, table: str, **parts: sql.Composable) -> None:
+        self.cursor.execute(
+            sql.SQL(statement).format(
+                mart=sql.Identifier(MARTS, table), build=sql.Identifier(BUILD, table), **parts
+            )
+        )
+
+
+def _reshaping(build: _Shape, mart: _Shape) -> list[str]:
+    """Changes of a published table that may break those who read it."""
+    changes = []
+    for column in mart.columns:
+        type_ = build.types.get(column.name)
+        if type_ is None:
+            changes.append(f"column {column.name} goes")
+        elif type_ != column.type:
+            changes.append(f"column {column.name} changes from {column.type} to {type_}")
+    if build.key != mart.key:
+        changes.append(f"primary key changes from ({', '.join(mart.key)}) to ({', '.join(build.key)})")
+    return changes
+
+
+def _list(template: str, names: Sequence[str], shape: _Shape | None = None) -> sql.Composed:
+    """The columns by a template; with a shape, those without an equality of their own as text."""
+    types = shape.types if shape else {}
+    return sql.SQL(", ").join(
+        sql.SQL(template + "::text" if types.get(name) in ("json", "xml", "point") else template).format(
+            sql.Identifier(name)
+        )
+        for name in names
+    )
+
+
+def _touched(alias: str, key: Sequence[str]) -> sql.Composed:
+    """Whether a row's key is among the touched ones.
+
+    In `ops.touched` the source system has a column of its own and the other parts of the key are joined.
+    """
+    others = [name for name in key if name != "source_system"]
+    parts = [sql.SQL("{}.{}::text").format(sql.Identifier(alias), sql.Identifier(name)) for name in others]
+    joined = sql.SQL(f" || '{KEY_SEPARATOR}' || ").join(parts) if parts else sql.SQL("''")
+    source = (
+        sql.SQL(" and t.source_system = {}.source_system").format(sql.Identifier(alias))
+        if "source_system" in key
+        else sql.SQL("")
+    )
+    return sql.SQL("exists (select from pg_temp.touched_keys as t where t.key = {}{})").format(joined, source)
