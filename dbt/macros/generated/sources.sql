@@ -1,0 +1,14 @@
+{# Written by `ecommerce-dw contracts sync` from the data contracts. Do not edit. #}
+
+{# The sources that feed a conformed entity, in alphabetical order; each has a model
+   stg_<source>__<entity>. `touched` is fed by every source. #}
+{% macro sources_feeding(entity) %}
+    {% set sources = {
+        'customers': ['ecommerce', 'online_retail'],
+        'products': ['ecommerce', 'online_retail'],
+        'orders': ['ecommerce', 'online_retail'],
+        'order_items': ['ecommerce', 'online_retail'],
+        'touched': ['ecommerce', 'online_retail'],
+    } %}
+    {% do return(sources[entity]) %}
+{% endmacro %}
