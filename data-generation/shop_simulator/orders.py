@@ -91,6 +91,8 @@ _ORDER = np.dtype(
         ("cancelled", np.int32),
     ]
 )
+_RAW = np.dtype((np.void, _ORDER.itemsize))
+"""The same bytes without fields, which numpy joins without looking at each field."""
 _EVENTS = ("processing", "shipped", "delivered", "cancelled")
 
 
@@ -133,11 +135,11 @@ class OrderBook:
     def order_chunks(self, day: int, rows: int) -> Iterator[tuple[bytes | bytearray, int]]:
         """CSV lines of the orders placed or changed on a day as they stand at its end, oldest first."""
         self._forget_outside(day)
-        parts = [self._orders_of(day).orders]
+        parts = [self._orders_of(day).orders.view(_RAW)]
         for age in range(1, min(LIFE_DAYS, day) + 1):
             placed = self._orders_of(day - age)
-            parts.append(placed.orders.take(placed.changes[age]))
-        orders = np.concatenate(parts[::-1])
+            parts.append(placed.orders.view(_RAW).take(placed.changes[age]))
+        orders: NDArray[np.void] = np.concatenate(parts[::-1]).view(_ORDER)
         for start in range(0, len(orders), rows):
             part = orders[start : start + rows]
             yield csv.render(self._order_columns(part, day), len(part)), len(part)
@@ -157,6 +159,11 @@ class OrderBook:
             self._derive(day)
         assert self._lines is not None
         return self._lines[1]
+
+    @property
+    def days_kept(self) -> int:
+        """How many days' orders are in memory."""
+        return len(self._placed)
 
     def _orders_of(self, day: int) -> _Placed:
         if day not in self._placed:

@@ -96,9 +96,13 @@ _NO_WEIGHT_SHARE = 0.02
 
 
 @dataclass(frozen=True)
-class _Texts:
-    """What never changes about a product, ready-quoted, by product number."""
+class _Facts:
+    """What never changes about a product, by product number; texts are ready-quoted."""
 
+    created: NDArray[np.int64]
+    """The day it is created on."""
+    end: NDArray[np.int64]
+    """The first day it is no longer on sale (it may lie far in the future)."""
     base_price: NDArray[np.int64]
     """In cents."""
     name: Text
@@ -144,48 +148,34 @@ class Catalogue:
         ranks = np.argsort(np.argsort(streams.lookup("products/rank").bits(np.arange(self._opening))))
         self._opening_rank = ranks.astype(np.float64)
         self._made: list[tuple[object, ...]] = []
-        self._texts: _Texts | None = None
+        self._facts: _Facts | None = None
 
     def count(self, day: int) -> int:
         """How many products were ever created by the end of a day; 0 before the opening."""
         return 0 if day < 0 else self._opening + int(day * self._per_day)
 
-    def created_day(self, product: Ints) -> NDArray[np.int64]:
-        """The day each product is created on."""
-        late = np.maximum(np.asarray(product) - self._opening + 1, 0)
-        day = np.ceil(late / self._per_day).astype(np.int64)
-        # Division and multiplication round differently; settle on the first day that counts the product.
-        day -= (day > 0) & ((np.maximum(day - 1, 0) * self._per_day).astype(np.int64) >= late)
-        day += (day * self._per_day).astype(np.int64) < late
-        return np.where(late > 0, day, 0)
-
-    def last_day(self, product: Ints) -> NDArray[np.int64]:
-        """The first day each product is no longer on sale (it may lie far in the future)."""
-        life = _SHORT_LIFE_DAYS + self._streams.lookup("products/life").below(_LIFE_DAYS, product)
-        return self.created_day(product) + life
-
     def price(self, product: Ints, day: int) -> NDArray[np.int64]:
         """Unit price in cents on a day: within 12 % under and 15 % over the product's base price."""
         product = np.asarray(product)
-        version = self._prices.version(product, day - self.created_day(product))
+        facts = self._static(day)
+        version = self._prices.version(product, day - facts.created.take(product))
         factor = 880 + self._streams.lookup("products/price level").below(271, product, version)
-        cents = self._static().base_price[product] * factor // 1000
+        cents = facts.base_price[product] * factor // 1000
         return (cents + 25) // 50 * 50 - 1  # ends in 49 or 99
 
     def cost(self, product: Ints, day: int) -> NDArray[np.int64]:
         """Unit cost in cents on a day: 43 to 76 % of the base price, so always under the price."""
         product = np.asarray(product)
-        version = self._costs.version(product, day - self.created_day(product))
+        facts = self._static(day)
+        version = self._costs.version(product, day - facts.created.take(product))
         share = 450 + self._streams.lookup("products/cost share").below(251, product)
         factor = 950 + self._streams.lookup("products/cost level").below(131, product, version)
-        return self._static().base_price[product] * share * factor // 1_000_000
+        return facts.base_price[product] * share * factor // 1_000_000
 
     def offer(self, day: int) -> Offer:
         """The products on sale on a day, with price and popularity."""
-        count = self.count(day)
-        self._grow(count)
-        numbers = np.arange(count)
-        products = numbers[self.last_day(numbers) > day]
+        facts = self._static(day)
+        products = np.flatnonzero(facts.end[: self.count(day)] > day)
         spot = self._streams.lookup("products/late rank").unit(products) * self._opening
         opening = products < self._opening
         rank = np.where(opening, self._opening_rank[np.where(opening, products, 0)], spot)
@@ -194,12 +184,11 @@ class Catalogue:
 
     def changed_on(self, day: int) -> NDArray[np.int64]:
         """Products that are new on a day or of which price, cost or activity changes on it, rising."""
-        count = self.count(day)
-        self._grow(count)
-        new = np.arange(self.count(day - 1), count)
+        facts = self._static(day)
+        new = np.arange(self.count(day - 1), self.count(day))
         old = np.arange(self.count(day - 1))
-        age = day - self.created_day(old)
-        end = self.last_day(old)
+        age = day - facts.created.take(old)
+        end = facts.end.take(old)
         changed = (end == day) | (self._prices.latest(old, age)[1] == age)
         changed |= self._costs.latest(old, age)[1] == age
         return np.concatenate([old[changed & (end >= day)], new])
@@ -212,37 +201,52 @@ class Catalogue:
             yield csv.render(self._columns(part, day), len(part)), len(part)
 
     def _columns(self, product: NDArray[np.int64], day: int) -> list[csv.Column]:
-        texts = self._static()
+        facts = self._static(day)
         return [
             identifier(product),
-            [texts.name.take(product)],
-            [texts.category.take(product)],
-            [texts.subcategory.take(product)],
-            [texts.brand.take(product)],
+            [facts.name.take(product)],
+            [facts.category.take(product)],
+            [facts.subcategory.take(product)],
+            [facts.brand.take(product)],
             csv.money(self.price(product, day)),
             csv.money(self.cost(product, day)),
-            [texts.weight.take(product)],
-            [texts.dimensions.take(product)],
-            [texts.description.take(product)],
-            [self._days.iso(self.created_day(product))],
-            [csv.booleans(self.last_day(product) > day)],
+            [facts.weight.take(product)],
+            [facts.dimensions.take(product)],
+            [facts.description.take(product)],
+            [self._days.iso(facts.created.take(product))],
+            [csv.booleans(facts.end.take(product) > day)],
             [self._days.iso(np.array([day]))[0] + b" 00:00:00"],
         ]
 
-    def _static(self) -> _Texts:
-        if self._texts is None:
+    def _static(self, day: int) -> _Facts:
+        """The facts of at least all products created by the end of a day."""
+        if self._facts is None or self.count(day) > len(self._made):
+            self._grow(self.count(day))
+            numbers = np.arange(len(self._made))
+            created = self._first_day(numbers)
+            life = _SHORT_LIFE_DAYS + self._streams.lookup("products/life").below(_LIFE_DAYS, numbers)
             *texts, base_price = zip(*self._made, strict=True)
-            self._texts = _Texts(
-                np.array(base_price, dtype=np.int64), *(csv.table(map(str, column)) for column in texts)
+            self._facts = _Facts(
+                created,
+                created + life,
+                np.array(base_price, dtype=np.int64),
+                *(csv.table(map(str, column)) for column in texts),
             )
-        return self._texts
+        return self._facts
+
+    def _first_day(self, product: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The first day on which `count` is greater than the product's number."""
+        late = np.maximum(product - self._opening + 1, 0)
+        day: NDArray[np.int64] = np.ceil(late / self._per_day).astype(np.int64)
+        # Division and multiplication round differently; settle on what `count` says.
+        day -= (day > 0) & ((np.maximum(day - 1, 0) * self._per_day).astype(np.int64) >= late)
+        day += (day * self._per_day).astype(np.int64) < late
+        return day
 
     def _grow(self, count: int) -> None:
         """Make the texts of all products up to `count`; those made before stay as they are."""
-        if count <= len(self._made):
-            return
         start = len(self._made)
-        count = max(count, self._opening, start + start // 8)
+        count = max(count, self._opening) + count // 8  # ahead of need, as a growth costs
         numbers = np.arange(start, count)
         fields = {
             name: self._streams.lookup(f"products/{name}").unit(numbers).tolist()
@@ -251,7 +255,6 @@ class Catalogue:
         kinds = [(category, *kind) for category, group in _ASSORTMENT.items() for kind in group]
         for row in range(len(numbers)):
             self._made.append(self._describe(kinds, {name: units[row] for name, units in fields.items()}))
-        self._texts = None
 
     def _describe(
         self,
