@@ -139,12 +139,19 @@ comment on table ops.load_attempts is 'One row per file looked at, skips include
 create table ops.model_marks (
     model text primary key,
     load_id bigint not null,
+    touched_seq bigint not null default 0,
+    definition text,
     moved_at timestamptz not null default clock_timestamp()
 );
 comment on table ops.model_marks is
     'How far each incremental model (and publication) has taken in the loads.';
+comment on column ops.model_marks.touched_seq is
+    'How far the model has read ops.touched: it has seen all its parents wrote up to here.';
+comment on column ops.model_marks.definition is
+    'Digest of the code and seeds the model was last built with; another one counts as everything touched.';
 
 create table ops.touched (
+    touched_seq bigint generated always as identity,
     model text not null,
     load_id bigint not null,
     source_system text,
@@ -152,12 +159,15 @@ create table ops.touched (
     customer_id text,
     product_id text,
     day date,
-    changed_from timestamptz
+    changed_from timestamptz,
+    touched_at timestamptz not null default clock_timestamp()
 );
 comment on table ops.touched is
     'What each model replaced, written in the transaction that replaced it; its children read it. '
     'Key * means everything (a full refresh).';
 create index on ops.touched (model, load_id);
+create index on ops.touched (model, touched_seq);
+create index on ops.touched (touched_seq);
 
 create table ops.dbt_results (
     run_id text not null,

@@ -1,0 +1,59 @@
+{#- dbt's `create table as`, and beside it: a table partitioned by month where the model asks for it
+    (`meta: {partition_by_month: <date column>}`), and, in the same transaction as the full build of an
+    incremental model, its mark, its entry in ops.touched, and ANALYZE. -#}
+{%- macro postgres__create_table_as(temporary, relation, sql) -%}
+    {%- set keeps_mark = config.get('incremental_strategy') in ['touched_keys', 'changed_rows'] -%}
+    {%- if not keeps_mark -%}
+        {{ dbt.postgres__create_table_as(temporary, relation, sql) }}
+    {%- elif temporary -%}
+        {{ create_new_rows(relation, sql) }}
+    {%- else -%}
+        {%- if config.get('meta', {}).get('partition_by_month') -%}
+            {{ create_partitioned_table(relation, sql) }}
+        {%- else -%}
+            {{ dbt.postgres__create_table_as(temporary, relation, sql) }}
+        {%- endif %}
+        {{ record_full_build(sql) }}
+        analyze {{ relation }};
+    {%- endif -%}
+{%- endmacro -%}
+
+
+{#- The rows a model would write, in a temporary table. Where nothing was touched that a model reads, its
+    query is not run at all. -#}
+{%- macro create_new_rows(relation, sql) -%}
+    {%- if config.get('incremental_strategy') == 'changed_rows' -%}
+        {%- set window = open_window(sql) -%}
+    {%- else -%}
+        {%- set window = read_window() -%}
+    {%- endif -%}
+    {%- if config.get('contract').enforced -%}
+        {{ get_assert_columns_equivalent(sql) }}
+    {%- endif %}
+    create temporary table {{ relation }} as
+    select * from (
+        {{ sql }}
+    ) as new_rows
+    {%- if window.is_nothing %} limit 0{% endif %};
+{%- endmacro -%}
+
+
+{#- The rows go through a temporary table, because the partitions they need must be there before them. -#}
+{%- macro create_partitioned_table(relation, sql) -%}
+    {%- set column = config.get('meta').partition_by_month -%}
+    {%- if not config.get('contract').enforced -%}
+        {{ exceptions.raise_compiler_error(
+            this ~ ": partition_by_month needs an enforced contract, which gives the table its columns.") }}
+    {%- endif -%}
+    {{ get_assert_columns_equivalent(sql) }}
+    create temporary table {{ temporary_name('all') }} on commit drop as
+    select {{ adapter.dispatch('get_column_names', 'dbt')() }} from (
+        {{ sql }}
+    ) as model_rows;
+    create table {{ relation }}
+    {{ get_table_columns_and_constraints() }}
+    partition by range ({{ column }});
+    {{ make_month_partitions(relation, column, temporary_name('all')) }}
+    insert into {{ relation }} ({{ adapter.dispatch('get_column_names', 'dbt')() }})
+    select {{ adapter.dispatch('get_column_names', 'dbt')() }} from {{ temporary_name('all') }};
+{%- endmacro -%}

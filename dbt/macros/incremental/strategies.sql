@@ -1,0 +1,178 @@
+{#- Strategies of our own. Both compare what is there with what should be there, row by row, and write only what
+    differs, what was touched by it (ops.touched) and the model's mark, in the model's one transaction.
+
+    touched_keys: compares the rows of the touched keys (touched_keys() in the model).
+    changed_rows: compares the whole table: for marts, whose query is cheap because it reads compact states. -#}
+
+{%- macro get_incremental_touched_keys_sql(arg_dict) -%}
+    {{ replace_changed_rows(arg_dict) }}
+{%- endmacro -%}
+
+
+{%- macro get_incremental_changed_rows_sql(arg_dict) -%}
+    {{ replace_changed_rows(arg_dict) }}
+{%- endmacro -%}
+
+
+{%- macro replace_changed_rows(arg_dict) -%}
+    {%- set target = arg_dict.target_relation -%}
+    {%- set key = [arg_dict.unique_key] if arg_dict.unique_key is string else arg_dict.unique_key -%}
+    {%- if not key -%}
+        {{ exceptions.raise_compiler_error(this ~ ": an incremental model needs unique_key: the columns of its grain.") }}
+    {%- endif -%}
+    {%- set names = arg_dict.dest_columns | map(attribute='name') | list -%}
+    {%- set columns = get_quoted_csv(names) -%}
+    {%- set window = read_window() -%}
+    {%- if window.is_nothing or window.scope == 'false' -%}
+        {{ move_mark() }}
+    {%- else -%}
+        {%- set partition_column = config.get('meta', {}).get('partition_by_month') -%}
+        {%- set removed = temporary_name('removed') -%}
+        {%- set added = temporary_name('added') -%}
+        {%- set compare -%}
+            drop table if exists pg_temp.{{ removed }}, pg_temp.{{ added }};
+            create temporary table {{ removed }} as
+            select {{ columns }} from {{ target }} where {{ window.scope }}
+            except all
+            select {{ columns }} from {{ arg_dict.temp_relation }};
+            create temporary table {{ added }} as
+            select {{ columns }} from {{ arg_dict.temp_relation }}
+            except all
+            select {{ columns }} from {{ target }} where {{ window.scope }};
+            analyze pg_temp.{{ removed }};
+            analyze pg_temp.{{ added }};
+            select
+                (select count(*) from pg_temp.{{ removed }}) as removed_count,
+                (select count(*) from pg_temp.{{ added }}) as added_count
+        {%- endset -%}
+        {%- set counts = run_query(compare).rows[0] -%}
+        {%- set changed_count = (counts[0] | int) + (counts[1] | int) -%}
+        {{ move_mark() }}
+        {%- if changed_count %}
+            {%- set days = changed_days(removed, added, partition_column) if partition_column else none %}
+            {%- if changed_count > 200000 %}
+                insert into ops.touched (model, load_id, key)
+                select '{{ this.identifier }}', load_id_to, '*' from pg_temp.{{ temporary_name('window') }};
+            {%- else %}
+                {{ record_touched(names, key, removed, added) }}
+            {%- endif %}
+            {%- if partition_column and (counts[1] | int) %}
+                {{ make_month_partitions(target, partition_column, 'pg_temp.' ~ added) }}
+            {%- endif %}
+            {%- if counts[0] | int %}
+            delete from {{ target }} as target
+            using pg_temp.{{ removed }} as removed
+            where {% for column in key -%}
+                target.{{ column }} = removed.{{ column }}{{ ' and ' if not loop.last }}
+            {%- endfor %}
+            {%- if partition_column %}
+                and target.{{ partition_column }} = removed.{{ partition_column }}
+                {%- if days.removed %} and target.{{ partition_column }} in ({{ days.removed }}){% endif -%}
+            {%- endif %};
+            {%- endif %}
+            {%- if counts[1] | int %}
+            insert into {{ target }} ({{ columns }}) select {{ columns }} from pg_temp.{{ added }};
+            {%- endif %}
+            {%- if changed_count > 10000 and not partition_column %}
+            analyze {{ target }};
+            {%- elif changed_count > 1000 and partition_column and days.all %}
+            {{ analyze_month_partitions(target, days.all) }}
+            {%- endif %}
+        {%- endif %}
+    {%- endif -%}
+{%- endmacro -%}
+
+
+{#- The partition days of changed rows as date literals: `removed`, and `all`. -#}
+{%- macro changed_days(removed, added, column) -%}
+    {%- set query -%}
+        select is_removed, 'date ''' || day || '''' as literal from (
+            select distinct true as is_removed, {{ column }} as day from pg_temp.{{ removed }}
+            union
+            select distinct false, {{ column }} from pg_temp.{{ added }}
+        ) as days order by day
+    {%- endset -%}
+    {%- set removed_days, all_days = [], [] -%}
+    {%- for row in run_query(query).rows -%}
+        {%- do all_days.append(row[1]) -%}
+        {%- if row[0] -%}{%- do removed_days.append(row[1]) -%}{%- endif -%}
+    {%- endfor -%}
+    {%- do return({'removed': removed_days | join(', '), 'all': all_days | unique | join(', ')}) -%}
+{%- endmacro -%}
+
+
+{#- SQL that writes what changed to ops.touched: old and new values, each once.
+
+    The model may say what stands for what (`meta: {touched: {...}}`): `key` (a column; default: the unique key
+    without source_system, parts joined by |), `days` (date columns, a row for each), `interval` ([valid_from,
+    valid_to], for dimensions: changed_from is then the earliest moment from which anything differs).
+    customer_id and product_id are taken where the model has such columns. -#}
+{%- macro record_touched(names, key, removed, added) -%}
+    {%- set touched = config.get('meta', {}).get('touched', {}) -%}
+    {%- set parts = key | reject('equalto', 'source_system') | list -%}
+    {%- if touched.get('key') -%}
+        {%- set key_text = touched.key ~ '::text' -%}
+    {%- elif parts -%}
+        {%- set key_text = (parts | join("::text || '|' || ")) ~ '::text' -%}
+    {%- else -%}
+        {%- set key_text = "''" -%}
+    {%- endif -%}
+    {%- set source = 'source_system' if 'source_system' in names else 'null' -%}
+    {%- set customer = 'customer_id' if 'customer_id' in names else 'null' -%}
+    {%- set product = 'product_id' if 'product_id' in names else 'null' -%}
+    insert into ops.touched (model, load_id, source_system, key, customer_id, product_id, day, changed_from)
+    {%- if touched.get('interval') %}
+    {%- set valid_from, valid_to = touched.interval[0], touched.interval[1] %}
+    {%- set bookkeeping = "'{" ~ valid_to ~ ",is_current}'::text[]" %}
+    -- A row of which only the end moved says the same as before up to the earlier of both ends.
+    select
+        '{{ this.identifier }}', (select load_id_to from pg_temp.{{ temporary_name('window') }}),
+        source_system, key, customer_id, product_id, null::date, min(changed_from)
+    from (
+        select
+            coalesce(old.source_system, new.source_system) as source_system,
+            coalesce(old.touched_key, new.touched_key) as key,
+            coalesce(old.touched_customer_id, new.touched_customer_id) as customer_id,
+            coalesce(old.touched_product_id, new.touched_product_id) as product_id,
+            case
+                when old.touched_rest = new.touched_rest then least(old.{{ valid_to }}, new.{{ valid_to }})
+                else least(old.{{ valid_from }}, new.{{ valid_from }})
+            end as changed_from
+        from (
+            select
+                *, {{ key_text }} as touched_key, {{ customer }}::text as touched_customer_id,
+                {{ product }}::text as touched_product_id, to_jsonb(old_rows) - {{ bookkeeping }} as touched_rest
+            from pg_temp.{{ removed }} as old_rows
+        ) as old
+        full join (
+            select
+                *, {{ key_text }} as touched_key, {{ customer }}::text as touched_customer_id,
+                {{ product }}::text as touched_product_id, to_jsonb(new_rows) - {{ bookkeeping }} as touched_rest
+            from pg_temp.{{ added }} as new_rows
+        ) as new
+            on {% for column in key -%}
+                old.{{ column }} = new.{{ column }}{{ ' and ' if not loop.last }}
+            {%- endfor %}
+    ) as changes
+    group by source_system, key, customer_id, product_id;
+    {%- else %}
+    {%- set days = touched.get('days', []) %}
+    select distinct
+        '{{ this.identifier }}', (select load_id_to from pg_temp.{{ temporary_name('window') }}),
+        {{ source }}, {{ key_text }}, {{ customer }}::text, {{ product }}::text, {{ 'days.day' if days else 'null::date' }},
+        null::timestamptz
+    from (
+        select * from pg_temp.{{ removed }}
+        union all
+        select * from pg_temp.{{ added }}
+    ) as changes
+    {%- if days %}
+    -- the first day even where it is null, so that no change goes without a row
+    inner join lateral (
+        values {% for day in days -%}
+            ({{ day }}, {{ loop.first | lower }}){{ ', ' if not loop.last }}
+        {%- endfor %}
+    ) as days (day, is_first) on days.day is not null or days.is_first
+    {%- endif %};
+    {%- endif %}
+{%- endmacro -%}

@@ -1,0 +1,141 @@
+{#- Which keys a run of a model has to replace. See docs/decisions/0030-incremental-by-touched-keys.md. -#}
+
+{#- Query: conformed keys of an entity that loads touched within the window (columns source_system, key). -#}
+{%- macro touched_by_loads(window, entity) -%}
+    {%- set touches = ref('stg_touched') -%}
+    select source_system, key
+    from {{ touches }}
+    where entity = '{{ entity }}'
+        and load_id > {{ window.load_id_from if window.load_id_from is defined else -1 }}
+        and load_id <= {{ window.load_id_to if window.load_id_to is defined else 0 }}
+{%- endmacro -%}
+
+
+{#- Query: what a parent replaced within the window (columns source_system, key, customer_id, product_id, day,
+    changed_from). -#}
+{%- macro touched_by(window, parent) -%}
+    {#- depends_on: the parent must be built first -#}
+    {%- set relation = ref(parent) -%}
+    select source_system, key, customer_id, product_id, day, changed_from
+    from ops.touched
+    where model = '{{ parent }}'
+        and touched_seq > {{ window.touched_seq_from if window.touched_seq_from is defined else -1 }}
+        and touched_seq <= {{ window.touched_seq_to if window.touched_seq_to is defined else 0 }}
+        and key <> '*'
+{%- endmacro -%}
+
+
+{#- Collect a touched set in a temporary table, once per run.
+
+    window:  what open_window() returned.
+    columns: names of the set's columns, the first being source_system.
+    query:   SQL giving these columns (by name). Rows with a null among them are no keys and left out.
+    days:    which of the columns are dates: always given to the planner as literals, for pruning.
+    name:    of a second set that a model needs beside the one it replaces by; only the set without a name
+             is the strategy's scope, so its columns must be columns of the model.
+
+    Returns a mapping for is_touched(). -#}
+{%- macro touched_keys(window, columns, query, days=[], name=none) -%}
+    {%- set touched = {'columns': columns, 'days': days, 'table': 'pg_temp.' ~ temporary_name(name or 'touched')} -%}
+    {%- if window.is_everything or not execute -%}
+        {%- do touched.update({'mode': 'all'}) -%}
+        {%- do return(touched) -%}
+    {%- endif -%}
+    {%- if name is none and window.is_nothing -%}
+        {%- do touched.update({'mode': 'none'}) -%}
+    {%- else -%}
+        {%- set create -%}
+            drop table if exists {{ touched.table }};
+            create temporary table {{ temporary_name(name or 'touched') }} as
+            select distinct {{ columns | join(', ') }} from (
+                {{ query }}
+            ) as touched
+            where num_nulls({{ columns | join(', ') }}) = 0;
+            analyze {{ touched.table }};
+            select count(*) as row_count from {{ touched.table }};
+        {%- endset -%}
+        {%- set row_count = run_query(create).rows[0][0] | int -%}
+        {%- do touched.update({'mode': 'some' if row_count else 'none', 'sources': {}}) -%}
+        {%- if row_count -%}
+            {%- set stats -%}
+                select source_system
+                    {%- for column in columns[1:] %}, count(distinct {{ column }}) as {{ column }}{% endfor %}
+                from {{ touched.table }} group by source_system order by source_system
+            {%- endset -%}
+            {%- for row in run_query(stats).rows -%}
+                {%- set lists = {} -%}
+                {%- for column in columns[1:] -%}
+                    {%- set values -%}
+                        select distinct {{ column }}::text from {{ touched.table }}
+                        where source_system = '{{ row[0] | replace("'", "''") }}' order by 1
+                    {%- endset -%}
+                    {%- set many = row[column] | int -%}
+                    {%- if many <= 2000 or column in days -%}
+                        {%- do lists.update({column: run_query(values).columns[0].values()}) -%}
+                    {%- elif many <= 50000 -%}
+                        {%- do lists.update({column: 'array'}) -%}
+                    {%- endif -%}
+                {%- endfor -%}
+                {%- do touched.sources.update({row[0]: lists}) -%}
+            {%- endfor -%}
+        {%- endif -%}
+    {%- endif -%}
+    {%- if name is none -%}
+        {%- do run_query(
+            'update pg_temp.' ~ temporary_name('window') ~ ' set scope = $scope$' ~ is_touched(touched) ~ '$scope$'
+        ) -%}
+    {%- endif -%}
+    {%- do return(touched) -%}
+{%- endmacro -%}
+
+
+{#- Condition: whether a row belongs to the touched set.
+
+    expressions: what stands for a column of the set in this query, where it is not called the same, e.g.
+                 {'order_date': 'items.cancelled_date'}.
+    columns:     only these columns of the set decide (default: all).
+
+    Few keys become literals and a moderate number an array, both of which the planner pushes through views
+    (and their window functions partitioned by the key) down to an index, and dates prune partitions; many
+    keys become a join. -#}
+{%- macro is_touched(touched, expressions={}, columns=none) -%}
+    {%- if touched.mode == 'all' -%}
+        true
+    {%- elif touched.mode == 'none' -%}
+        false
+    {%- else -%}
+        {%- set columns = columns or touched.columns -%}
+        {%- set keys = columns[1:] -%}
+        {%- set is_exact = [keys | length <= 1] -%}
+        {%- set arms = [] -%}
+        {%- for source_system, lists in touched.sources.items() -%}
+            {%- set source = "'" ~ source_system | replace("'", "''") ~ "'" -%}
+            {%- set terms = [(expressions.get(columns[0], columns[0])) ~ ' = ' ~ source] -%}
+            {%- for column in keys -%}
+                {%- set expression = expressions.get(column, column) -%}
+                {%- set values = lists.get(column) -%}
+                {%- if values is none -%}
+                    {%- do is_exact.append(false) -%}
+                {%- elif values is string -%}
+                    {%- do terms.append(
+                        expression ~ ' = any(array(select ' ~ column ~ ' from ' ~ touched.table
+                        ~ ' where source_system = ' ~ source ~ '))') -%}
+                {%- else -%}
+                    {%- set literals = [] -%}
+                    {%- for value in values -%}
+                        {%- do literals.append(
+                            ('date ' if column in touched.days else '') ~ "'" ~ (value | string | replace("'", "''")) ~ "'") -%}
+                    {%- endfor -%}
+                    {%- do terms.append(expression ~ ' in (' ~ literals | join(', ') ~ ')') -%}
+                {%- endif -%}
+            {%- endfor -%}
+            {%- do arms.append('(' ~ terms | join(' and ') ~ ')') -%}
+        {%- endfor -%}
+        {%- set names = [] -%}
+        {%- for column in columns -%}{%- do names.append(expressions.get(column, column)) -%}{%- endfor -%}
+        ({{ arms | join(' or ') }})
+        {%- if false in is_exact %}
+        and ({{ names | join(', ') }}) in (select {{ columns | join(', ') }} from {{ touched.table }})
+        {%- endif -%}
+    {%- endif -%}
+{%- endmacro -%}

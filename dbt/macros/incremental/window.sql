@@ -1,0 +1,173 @@
+{#- The window of a model's run: what was touched since its mark, seen once and kept in a temporary table, so
+    that the model's query and the strategy's DML (and a retry of neither alone) act on the same set. -#}
+
+{#- Name of a temporary table of this model's run. -#}
+{%- macro temporary_name(purpose) -%}
+    {{ (this.identifier[:44] ~ '__' ~ purpose) }}
+{%- endmacro -%}
+
+
+{#- What the model is made from, found in the project's graph through views: the incremental models nearest to
+    it (its parents), seeds, whether it reads loads (sources), and the code of the views between. -#}
+{%- macro lineage() -%}
+    {%- set found = {'parents': [], 'seeds': [], 'codes': [model.raw_code], 'reads_loads': false} -%}
+    {%- set seen = [] -%}
+    {%- set queue = model.depends_on.nodes | list -%}
+    {%- for name in queue -%}
+        {%- if name not in seen -%}
+            {%- do seen.append(name) -%}
+            {%- if name.startswith('source.') -%}
+                {%- do found.update({'reads_loads': true}) -%}
+            {%- elif name in graph.nodes -%}
+                {%- set node = graph.nodes[name] -%}
+                {%- if node.resource_type == 'seed' -%}
+                    {%- do found.seeds.append('"' ~ node.schema ~ '"."' ~ node.alias ~ '"') -%}
+                {%- elif node.config.materialized == 'incremental' -%}
+                    {%- do found.parents.append(node.name) -%}
+                {%- else -%}
+                    {%- do found.codes.append(node.raw_code) -%}
+                    {%- do queue.extend(node.depends_on.nodes) -%}
+                {%- endif -%}
+            {%- endif -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- do return(found) -%}
+{%- endmacro -%}
+
+
+{#- A digest of what decides about a model's rows besides the data: its code, that of the views it reads
+    through, and its seeds. When it changed, everything counts as touched. -#}
+{%- macro definition(lineage, compiled_sql) -%}
+    {%- set parts = (lineage.codes | sort) + [compiled_sql or ''] -%}
+    {%- for seed in lineage.seeds | sort -%}
+        {%- set digest -%}
+            select md5(coalesce(string_agg(md5(rows::text), '' order by md5(rows::text)), '')) from {{ seed }} as rows
+        {%- endset -%}
+        {%- do parts.append(run_query(digest).rows[0][0]) -%}
+    {%- endfor -%}
+    {%- do return(local_md5(parts | join('\n--\n'))) -%}
+{%- endmacro -%}
+
+
+{#- Open the window of this run. To be called once, before anything else of a model's touched set.
+
+    Returns a mapping: load_id_from, load_id_to (of the loads), touched_seq_from, touched_seq_to (of the
+    parents' ops.touched), is_everything, is_nothing. In a full build there is no window: is_everything. -#}
+{%- macro open_window(compiled_sql=none) -%}
+    {%- if not execute or not is_incremental() -%}
+        {%- do return({'is_everything': true, 'is_nothing': false}) -%}
+    {%- endif -%}
+    {%- set lineage = lineage() -%}
+    {%- set definition = definition(lineage, compiled_sql) -%}
+    {%- set parents -%}
+        array[{% for parent in lineage.parents %}'{{ parent }}'{{ ', ' if not loop.last }}{% endfor %}]::text[]
+    {%- endset -%}
+    {%- set query -%}
+        drop table if exists pg_temp.{{ temporary_name('window') }};
+        create temporary table {{ temporary_name('window') }} as
+        with own as (
+            select load_id, touched_seq, definition from ops.model_marks where model = '{{ this.identifier }}'
+        ),
+
+        bounds as (
+            select
+                coalesce((select load_id from own), -1) as load_id_from,
+                coalesce((select touched_seq from own), -1) as touched_seq_from,
+                -- no model passes the run's frozen end, nor the marks of its parents
+                greatest(
+                    coalesce((select load_id from own), -1),
+                    least(
+                        coalesce((select load_id_to from ops.current_run), 0),
+                        (select min(load_id) from ops.model_marks where model = any({{ parents }}))
+                    )
+                ) as load_id_to,
+                coalesce((select max(touched_seq) from ops.touched), 0) as touched_seq_to,
+                coalesce((select definition from own), '') <> '{{ definition }}' as is_redefined
+        ),
+
+        parents as (
+            select
+                count(*) as touched_count,
+                coalesce(bool_or(touched.key = '*'), false) as has_everything
+            from bounds
+            inner join ops.touched
+                on touched.touched_seq > bounds.touched_seq_from
+                and touched.touched_seq <= bounds.touched_seq_to
+            where touched.model = any({{ parents }})
+        )
+
+        select
+            bounds.load_id_from,
+            bounds.load_id_to,
+            bounds.touched_seq_from,
+            greatest(bounds.touched_seq_from, bounds.touched_seq_to) as touched_seq_to,
+            bounds.is_redefined or parents.has_everything as is_everything,
+            not bounds.is_redefined
+            and parents.touched_count = 0
+            and (bounds.load_id_to <= bounds.load_id_from or not {{ lineage.reads_loads }}) as is_nothing,
+            '{{ definition }}'::text as definition,
+            'true'::text as scope
+        from bounds
+        cross join parents;
+    {%- endset -%}
+    {%- do run_query(query) -%}
+    {%- do return(read_window()) -%}
+{%- endmacro -%}
+
+
+{#- The window that was opened for this run of the model. -#}
+{%- macro read_window() -%}
+    {%- set row = run_query('select * from pg_temp.' ~ temporary_name('window')).rows[0] -%}
+    {%- do return({
+        'load_id_from': row['load_id_from'] | int,
+        'load_id_to': row['load_id_to'] | int,
+        'touched_seq_from': row['touched_seq_from'] | int,
+        'touched_seq_to': row['touched_seq_to'] | int,
+        'is_everything': row['is_everything'],
+        'is_nothing': row['is_nothing'],
+        'scope': row['scope'],
+    }) -%}
+{%- endmacro -%}
+
+
+{#- SQL that moves the model's mark to the end of its window. Belongs to the transaction of its DML. -#}
+{%- macro move_mark() -%}
+    insert into ops.model_marks (model, load_id, touched_seq, definition)
+    select '{{ this.identifier }}', load_id_to, touched_seq_to, definition
+    from pg_temp.{{ temporary_name('window') }}
+    on conflict (model) do update set
+        load_id = excluded.load_id,
+        touched_seq = excluded.touched_seq,
+        definition = excluded.definition,
+        moved_at = clock_timestamp();
+{%- endmacro -%}
+
+
+{#- SQL that goes with a full build: the mark, and one entry that says "everything" to the children. -#}
+{%- macro record_full_build(compiled_sql) -%}
+    {%- set lineage = lineage() -%}
+    {%- set code = compiled_sql if config.get('incremental_strategy') == 'changed_rows' else none -%}
+    {%- set parents -%}
+        array[{% for parent in lineage.parents %}'{{ parent }}'{{ ', ' if not loop.last }}{% endfor %}]::text[]
+    {%- endset -%}
+    with mark as (
+        insert into ops.model_marks (model, load_id, touched_seq, definition)
+        select
+            '{{ this.identifier }}',
+            least(
+                coalesce((select load_id_to from ops.current_run), 0),
+                (select min(load_id) from ops.model_marks where model = any({{ parents }}))
+            ),
+            coalesce((select max(touched_seq) from ops.touched), 0),
+            '{{ definition(lineage, code) }}'
+        on conflict (model) do update set
+            load_id = excluded.load_id,
+            touched_seq = excluded.touched_seq,
+            definition = excluded.definition,
+            moved_at = clock_timestamp()
+        returning load_id
+    )
+
+    insert into ops.touched (model, load_id, key)
+    select '{{ this.identifier }}', load_id, '*' from mark;
+{%- endmacro -%}

@@ -1,0 +1,54 @@
+{#- Tests on large tables read what was touched since the last publication, and everything when there was none or
+    when everything was touched. In a test's `where`, `__touched__(order_date)` stands for that condition. -#}
+{%- macro get_where_subquery(relation) -%}
+    {%- set where = config.get('where', '') -%}
+    {%- if '__touched__(' in where -%}
+        {%- set before, rest = where.split('__touched__(')[0], where.split('__touched__(')[1] -%}
+        {%- set column, after = rest.split(')')[0], rest.split(')')[1:] | join(')') -%}
+        {%- do return(
+            '(select * from ' ~ relation ~ ' where ' ~ before ~ is_day_touched(relation.identifier, column) ~ after
+            ~ ') dbt_subquery') -%}
+    {%- elif where -%}
+        {%- do return('(select * from ' ~ relation ~ ' where ' ~ where ~ ') dbt_subquery') -%}
+    {%- else -%}
+        {%- do return(relation) -%}
+    {%- endif -%}
+{%- endmacro -%}
+
+
+{#- Condition: whether a day was touched in a model since the last publication (for tests only). -#}
+{%- macro is_day_touched(model_name, column) -%}
+    {%- if not execute -%}
+        {%- do return('true') -%}
+    {%- endif -%}
+    {%- set query -%}
+        with publication as (
+            select coalesce(max(published_at), '-infinity') as published_at from ops.publications
+        )
+
+        select distinct touched.key = '*' as is_everything, touched.day::text as day
+        from ops.touched
+        cross join publication
+        where touched.model = '{{ model_name }}' and touched.touched_at > publication.published_at
+        order by 2
+        limit 2001
+    {%- endset -%}
+    {%- set rows = run_query(query).rows -%}
+    {%- set has_publication = run_query('select exists (select from ops.publications)').rows[0][0] -%}
+    {%- set days = [] -%}
+    {%- set everything = [not has_publication or rows | length > 2000] -%}
+    {%- for row in rows -%}
+        {%- if row[0] -%}
+            {%- do everything.append(true) -%}
+        {%- elif row[1] is not none -%}
+            {%- do days.append("date '" ~ row[1] ~ "'") -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- if true in everything -%}
+        {%- do return('true') -%}
+    {%- elif days -%}
+        {%- do return(column ~ ' in (' ~ days | unique | join(', ') ~ ')') -%}
+    {%- else -%}
+        {%- do return('false') -%}
+    {%- endif -%}
+{%- endmacro -%}
