@@ -42,7 +42,7 @@ class TablePublication:
     """What a publication did to one table.
 
     Attributes:
-        table: Its name in schema `marts`.
+        name: Its name in schema `marts`.
         is_full: Whether every row was compared, or only those touched since the last publication.
         inserted: Rows inserted.
         updated: Rows updated.
@@ -50,7 +50,7 @@ class TablePublication:
         notes: Changes of the table itself, e.g. `table made`, `column margin_amount added`.
     """
 
-    table: str
+    name: str
     is_full: bool
     inserted: int
     updated: int
@@ -104,6 +104,14 @@ class _Shape:
     @property
     def types(self) -> dict[str, str]:
         return {column.name: column.type for column in self.columns}
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """How far a model or a publication has come: in the loads, and in `ops.touched`."""
+
+    load_id: int
+    touched_seq: int
 
 
 @dataclass(frozen=True)
@@ -225,7 +233,7 @@ class _Publication:
 
         published = tuple(self._publish(name, *shapes[name]) for name in tables)
         dropped = tuple(self._drop_gone(gone))
-        marks = [mark for name in tables if (mark := self._mark(name)) is not None]
+        marks = [mark.load_id for name in tables if (mark := self._mark(name)) is not None]
         self._forget_read_touches()
         return PublishSummary(self.run_id, max(marks, default=None), published, dropped, tuple(self.warnings))
 
@@ -272,10 +280,10 @@ class _Publication:
         )
         return _Shape(columns, tuple(name for (name,) in self.cursor.fetchall()))
 
-    def _mark(self, model: str) -> int | None:
-        self.cursor.execute("select load_id from ops.model_marks where model = %s", (model,))
+    def _mark(self, model: str) -> _Mark | None:
+        self.cursor.execute("select load_id, touched_seq from ops.model_marks where model = %s", (model,))
         row = self.cursor.fetchone()
-        return int(row[0]) if row else None
+        return _Mark(*row) if row else None
 
     # ---- what is refused ---------------------------------------------------------------------------------
 
@@ -344,39 +352,40 @@ class _Publication:
                 rows_inserted, rows_updated, rows_deleted)
             values (%s, %s, %s, %s, %s, %s, %s)
             """,
-            (self.run_id, mark, table, is_full, *counts),
+            (self.run_id, mark.load_id if mark else None, table, is_full, *counts),
         )
         if mark is not None:
+            # Nobody builds meanwhile (the transform lock), so all there is has been seen.
             self.cursor.execute(
                 """
-                insert into ops.model_marks (model, load_id) values (%s, %s)
-                on conflict (model) do update set load_id = excluded.load_id, moved_at = clock_timestamp()
+                insert into ops.model_marks (model, load_id, touched_seq)
+                select %s, %s, coalesce(max(touched_seq), 0) from ops.touched
+                on conflict (model) do update set
+                    load_id = excluded.load_id,
+                    touched_seq = greatest(model_marks.touched_seq, excluded.touched_seq),
+                    moved_at = clock_timestamp()
                 """,
-                (MARK_PREFIX + table, mark),
+                (MARK_PREFIX + table, mark.load_id),
             )
         return TablePublication(table, is_full, *counts, notes=tuple(notes))
 
-    def _is_everything(self, table: str, since: int) -> bool:
+    def _is_everything(self, table: str, since: _Mark) -> bool:
         self.cursor.execute(
-            "select exists (select from ops.touched where model = %s and load_id >= %s and key = '*')",
-            (table, since),
+            "select exists (select from ops.touched where model = %s and touched_seq > %s and key = '*')",
+            (table, since.touched_seq),
         )
         row = self.cursor.fetchone()
         return bool(row and row[0])
 
-    def _collect_touched(self, table: str, since: int) -> None:
-        """The keys touched since the last publication, as temporary table `touched_keys`.
-
-        Inclusive of the last mark: a model that is built again in the same window writes the same load id
-        once more. What was read before is gone (see `_forget_read_touches`), or differs in nothing.
-        """
+    def _collect_touched(self, table: str, since: _Mark) -> None:
+        """The keys touched since the last publication, as temporary table `touched_keys`."""
         self.cursor.execute("drop table if exists pg_temp.touched_keys")
         self.cursor.execute(
             """
             create temporary table touched_keys on commit drop as
-            select distinct source_system, key from ops.touched where model = %s and load_id >= %s
+            select distinct source_system, key from ops.touched where model = %s and touched_seq > %s
             """,
-            (table, since),
+            (table, since.touched_seq),
         )
         self.cursor.execute("analyze pg_temp.touched_keys")
 
@@ -648,8 +657,8 @@ class _Publication:
         self.cursor.execute(
             """
             delete from ops.touched
-            where load_id <= (
-                select min(m.load_id)
+            where touched_seq <= (
+                select min(m.touched_seq)
                 from ops.model_marks as m
                 where exists (
                     select

@@ -37,7 +37,7 @@ def test_the_first_publication_makes_tables_rows_comments_grants_and_indexes(
 ) -> None:
     summary = publish(built, run_id="first", models=MODELS)
 
-    assert [(t.table, t.is_full, t.inserted, t.updated, t.deleted, t.notes) for t in summary.tables] == [
+    assert [(t.name, t.is_full, t.inserted, t.updated, t.deleted, t.notes) for t in summary.tables] == [
         ("customer_amounts", True, 2000, 0, 0, ("table made",)),
         ("day_amounts", True, 1000, 0, 0, ("table made",)),
     ]
@@ -221,7 +221,7 @@ def test_comments_and_grants_follow_the_built_table(republish: Republish, run: R
 
 def test_a_table_without_its_model_stays_with_a_warning_until_pruned(republish: Republish, run: Run) -> None:
     summary = republish(models=["day_amounts"])
-    assert [table.table for table in summary.tables] == ["day_amounts"]
+    assert [table.name for table in summary.tables] == ["day_amounts"]
     assert "marts.customer_amounts has no model any more" in summary.warnings[0]
     assert run("select count(*) from marts.customer_amounts") == [(2000,)]
     assert republish(models=["day_amounts"], prune=True).dropped == ("customer_amounts",)
@@ -251,14 +251,25 @@ def test_a_mart_without_a_primary_key_refuses_the_publication(built: Settings, r
 
 
 def test_what_every_reader_has_passed_is_forgotten(republish: Republish, run: Run) -> None:
-    assert run("select count(*) from ops.touched") == [(0,)]
-    run("create table intermediate.int_states (n integer)")
-    run("insert into ops.model_marks (model, load_id) values ('int_states', 2), ('no_table', 0)")
+    run("delete from ops.touched")
     run("insert into ops.touched (model, load_id, key) values ('fact', 2, 'a'), ('fact', 3, 'b')")
-    touch(run, "customer_amounts", 3, "c1")
-    touch(run, "day_amounts", 3, "day|2025-01-01")
+    run("create table intermediate.int_states (n integer)")
+    run(
+        "insert into ops.model_marks (model, load_id, touched_seq) values ('no_table', 0, 0), "
+        "('int_states', 2, (select min(touched_seq) from ops.touched))"
+    )
+    for model, key in (("customer_amounts", "c1"), ("day_amounts", "day|2025-01-01")):
+        touch(run, model, 3, key)
+        run(
+            "update ops.model_marks set touched_seq = (select max(touched_seq) from ops.touched) "
+            "where model = %s",
+            (model,),
+        )
     republish()
-    assert run("select distinct load_id from ops.touched") == [(3,)]
+    assert run("select key from ops.touched order by touched_seq") == [("b",), ("c1",), ("day|2025-01-01",)]
+    run("drop table intermediate.int_states")
+    republish()
+    assert run("select key from ops.touched") == [("day|2025-01-01",)]
 
 
 def test_readers_that_hold_rows_do_not_block_a_publication(

@@ -40,12 +40,12 @@ def command(full: bool, replace: bool, prune: bool, run_id: str | None, as_json:
 
 
 def _print(summary: PublishSummary) -> None:
-    width = max((len(entry.table) for entry in summary.tables), default=0)
+    width = max((len(entry.name) for entry in summary.tables), default=0)
     for entry in summary.tables:
         compared = "all rows" if entry.is_full else "touched rows"
         notes = f"; {', '.join(entry.notes)}" if entry.notes else ""
         click.echo(
-            f"marts.{entry.table:<{width}}  +{entry.inserted:,} ~{entry.updated:,} -{entry.deleted:,} "
+            f"marts.{entry.name:<{width}}  +{entry.inserted:,} ~{entry.updated:,} -{entry.deleted:,} "
             f"({compared} compared{notes})"
         )
     for table in summary.dropped:
