@@ -1,5 +1,5 @@
 {#- Money, defined once. Arguments are SQL expressions; nothing here rounds. See
-    docs/decisions/0031-money.md. -#}
+    docs/decisions/0040-money.md. -#}
 
 {#- Type of a price or an amount in warehouse and marts. -#}
 {%- macro money_type() -%} numeric(18, 4) {%- endmacro -%}

@@ -160,16 +160,38 @@ def _sources_macro(contracts: Contracts) -> str:
     }
     feeding["touched"] = list(contracts)
     lines = "\n".join(f"        '{entity}': {sources!r}," for entity, sources in feeding.items())
+    firsts = {source: next(iter(entities.values())) for source, entities in contracts.items()}
     return (
-        f"{{# {_WRITTEN_BY} #}}\n\n"
-        "{# The sources that feed a conformed entity, in alphabetical order; each has a model\n"
-        "   stg_<source>__<entity>. `touched` is fed by every source. #}\n"
-        "{% macro sources_feeding(entity) %}\n"
-        "    {% set sources = {\n"
+        f"{{#- {_WRITTEN_BY} -#}}\n\n\n"
+        "{#- The sources that feed a conformed entity, in alphabetical order; each has a model\n"
+        "    stg_<source>__<entity>. `touched` is fed by every source. -#}\n"
+        "{%- macro sources_feeding(entity) -%}\n"
+        "    {%- set sources = {\n"
         f"{lines}\n"
-        "    } %}\n"
-        "    {% do return(sources[entity]) %}\n"
-        "{% endmacro %}\n"
+        "    } -%}\n"
+        "    {%- do return(sources[entity]) -%}\n"
+        "{%- endmacro -%}\n"
+        + _case_macro(
+            "source_time_zone",
+            "SQL: the time zone of a source system, which decides its business day.",
+            {source: contract.time_zone for source, contract in firsts.items()},
+        )
+        + _case_macro(
+            "source_currency",
+            "SQL: the currency of all amounts of a source system.",
+            {source: contract.currency for source, contract in firsts.items()},
+        )
+    )
+
+
+def _case_macro(name: str, comment: str, values: Mapping[str, str]) -> str:
+    """A macro that gives an SQL expression for a value per source system."""
+    cases = "".join(f"        when '{source}' then '{value}'\n" for source, value in values.items())
+    return (
+        f"\n\n{{#- {comment} -#}}\n"
+        f"{{%- macro {name}(source_system) -%}}\n"
+        f"    case {{{{ source_system }}}}\n{cases}    end\n"
+        "{%- endmacro -%}\n"
     )
 
 
