@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -83,8 +84,8 @@ class Settings(BaseSettings):
 
     @property
     def home(self) -> Path:
-        """Folder of everything the platform makes, absolute."""
-        return self.ecommerce_dw_home.expanduser().resolve()
+        """Folder of everything the platform makes, absolute; a relative one counts from the checkout."""
+        return (PROJECT_DIR / self.ecommerce_dw_home.expanduser()).resolve()
 
     @property
     def is_embedded(self) -> bool:
@@ -109,11 +110,20 @@ class Settings(BaseSettings):
     def landing(self, source: str) -> Path:
         """Landing folder of a source: setting `LANDING_<SOURCE>`, else `<home>/landing/<source>`.
 
-        Any source may have one, so these are not fields of the class.
+        Any source may have one, so these are not fields of the class. Between the environment and `.env`
+        comes what `./deploy.sh dev --landing` has remembered for this home.
         """
         name = f"LANDING_{source.upper()}"
-        value = os.environ.get(name) or _dotenv().get(name)
-        return Path(value).expanduser().resolve() if value else self.home / "landing" / source
+        remembered = dotenv_values(self.landing_file).get(name)
+        value = os.environ.get(name) or remembered or dotenv_values(PROJECT_DIR / ".env").get(name)
+        if not value:
+            return self.home / "landing" / source
+        return (PROJECT_DIR / Path(value).expanduser()).resolve()
+
+    @property
+    def landing_file(self) -> Path:
+        """Where `./deploy.sh dev --landing` remembers landing folders, in the form of `.env`."""
+        return self.home / "landing.env"
 
     def environment(self) -> dict[str, str]:
         """The environment variables that programs of their own (dbt, psql, Airflow's tasks) need."""
@@ -146,12 +156,6 @@ class Settings(BaseSettings):
             "transformer": ("transformer", self.transformer_password.get_secret_value()),
             "analyst": ("analyst", self.analyst_password.get_secret_value()),
         }[role]
-
-
-def _dotenv() -> dict[str, str | None]:
-    from dotenv import dotenv_values
-
-    return dotenv_values(PROJECT_DIR / ".env")
 
 
 @functools.cache

@@ -24,7 +24,7 @@ import psycopg2
 #: Operating system user of the server when the platform is started by root.
 SERVER_USER = "ecommerce-dw"
 
-#: Settings of the server. Figures behind them: docs/decisions/0003-postgresql-settings.md
+#: Settings of the server. Figures behind them: docs/decisions/0051-postgresql-settings.md
 SERVER_SETTINGS = {
     "shared_buffers": "256MB",
     "effective_cache_size": "1GB",
@@ -92,6 +92,23 @@ class EmbeddedPostgres:
             return False
         return self._run(["pg_ctl", "status", "-D", str(self.data_dir)], check=False).returncode == 0
 
+    def running_port(self) -> int | None:
+        """The TCP port the server listens on now; None when it does not run."""
+        try:
+            lines = (self.data_dir / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return None
+        # The fourth line is the port: https://www.postgresql.org/docs/18/storage-file-layout.html
+        return int(lines[3]) if len(lines) > 3 and self.is_running() else None
+
+    def pid(self) -> int | None:
+        """Process id of the running server; None when it does not run."""
+        try:
+            first = (self.data_dir / "postmaster.pid").read_text().split("\n", 1)[0]
+        except FileNotFoundError:
+            return None
+        return int(first) if self.is_running() else None
+
     def initialize(self) -> bool:
         """Make the cluster if there is none; whether one was made."""
         if (self.data_dir / "PG_VERSION").exists():
@@ -134,7 +151,9 @@ class EmbeddedPostgres:
         """
         self.initialize()
         if self.is_running():
-            return
+            if self.running_port() in (self.port, None):
+                return
+            self.stop()  # the setting changed since
         if not port_is_free(self.port):
             raise PostgresError(
                 f"Port {self.port} on 127.0.0.1 is in use by another program. Stop that program, or set "

@@ -1,0 +1,361 @@
+"""`ecommerce-dw platform`: what `./deploy.sh` hands its commands to."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypedDict
+
+import click
+import psycopg2
+from rich.console import Console
+
+from ecommerce_dw.platform import database, orchestrator, processes
+from ecommerce_dw.platform.configuration import (
+    foreign_names,
+    own_variables,
+    program_environment,
+    program_path,
+)
+from ecommerce_dw.platform.errors import PlatformError
+from ecommerce_dw.platform.postgres import PostgresError, binaries_dir
+from ecommerce_dw.settings import Settings, get_settings
+
+
+class _ComponentStatus(TypedDict):
+    health: str
+    pid: int | None
+    port: int | None
+
+
+class _RunStatus(TypedDict):
+    run_id: str
+    state: str
+    seconds: float | None
+    started_at: dt.datetime | None
+
+
+class _Status(TypedDict):
+    is_healthy: bool
+    components: dict[str, _ComponentStatus]
+    databases: dict[str, int]
+    runs: list[_RunStatus]
+
+
+_LOGS = ("postgres", *orchestrator.COMPONENTS)
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    """Show the errors a person can act on without a traceback."""
+    try:
+        yield
+    except (PlatformError, PostgresError, psycopg2.OperationalError) as error:
+        raise click.ClickException(str(error).strip()) from error
+    except KeyboardInterrupt:
+        click.echo(
+            "\nInterrupted. What runs goes on running: ./deploy.sh dev goes on from here, "
+            "./deploy.sh stop ends it.",
+            err=True,
+        )
+        sys.exit(130)
+
+
+@click.group()
+def command() -> None:
+    """Start and stop the platform; use it through ./deploy.sh."""
+
+
+@command.command()
+@click.option("--days", type=click.IntRange(min=1), help="Days of the sample.")
+@click.option("--end", type=click.DateTime(["%Y-%m-%d"]), help="Last day of the sample.")
+@click.option("--scale", type=click.FloatRange(min=0, min_open=True), help="Size of the sample shop.")
+@click.option("--seed", type=click.IntRange(min=0), help="Another seed is another shop.")
+@click.option("--source", help="ecommerce, online_retail or all.")
+@click.option(
+    "--landing",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Landing folder of the chosen source.",
+)
+@click.option("--no-ui", is_flag=True, help="Without the web UI.")
+def dev(
+    days: int | None,
+    end: dt.datetime | None,
+    scale: float | None,
+    seed: int | None,
+    source: str | None,
+    landing: Path | None,
+    no_ui: bool,
+) -> None:
+    """From an environment to a running platform with results."""
+    from ecommerce_dw.platform.dev import DevRequest, only_one
+    from ecommerce_dw.platform.dev import dev as bring_up
+    from ecommerce_dw.platform.sample import SampleRequest
+
+    settings = get_settings()
+    if source not in (None, "all"):
+        known = sorted(path.name for path in settings.contracts_dir.iterdir() if path.is_dir())
+        if source not in known:
+            raise click.UsageError(f"There is no source {source}; there are {', '.join(known)} and all.")
+    if landing and source == "all":
+        raise click.UsageError(
+            "--landing names the folder of one source: give that source with --source, or set "
+            "LANDING_<SOURCE> for each in .env."
+        )
+    sample = SampleRequest(days, end.date() if end else None, seed, scale)
+    request = DevRequest(source, landing.resolve() if landing else None, sample, not no_ui)
+    with _errors(), only_one(settings):
+        bring_up(settings, request, Console())
+
+
+@command.command()
+@click.option("--quiet", is_flag=True, help="Say nothing.")
+def stop(quiet: bool) -> None:
+    """Stop everything."""
+    from ecommerce_dw.platform.dev import only_one
+
+    settings = get_settings()
+    with _errors(), only_one(settings, take_over=True):
+        stopped = _stop(settings)
+    if not quiet:
+        click.echo(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
+
+
+@command.command()
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def status(as_json: bool) -> None:
+    """What runs, how it is, how large the warehouse is, the last runs."""
+    with _errors():
+        settings = database.at_running_port(get_settings())
+        report = _status(settings)
+    if as_json:
+        click.echo(json.dumps(report, indent=2, default=str))
+    else:
+        for name, component in report["components"].items():
+            pid = f"pid {component['pid']}" if component["pid"] else ""
+            port = f"port {component['port']}" if component["port"] else ""
+            click.echo(f"{name:<14} {component['health']:<9} {pid:<12} {port}".rstrip())
+        for name, size in report["databases"].items():
+            click.echo(f"database {name}: {size / 1e6:,.0f} MB")
+        for run in report["runs"]:
+            took = "" if run["seconds"] is None else f" in {run['seconds']:.0f} s"
+            click.echo(f"run {run['run_id']}: {run['state']}{took}")
+        dead = [name for name, component in report["components"].items() if component["health"] == "dead"]
+        if dead:
+            click.echo(f"{', '.join(dead)} ended by itself: ./deploy.sh dev starts it again.", err=True)
+    if not report["is_healthy"]:
+        sys.exit(1)
+
+
+@command.command()
+def env() -> None:
+    """Print the shell variables for airflow, dbt, psql and ecommerce-dw."""
+    with _errors():
+        settings = database.at_running_port(get_settings())
+        _need_configuration(settings)
+    for name in foreign_names():
+        click.echo(f"unset {name}")
+    # libpq prefers this one to the password file, which knows every role.
+    click.echo("unset PGPASSWORD")
+    for name, value in own_variables(settings).items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+    path = os.pathsep.join(shlex.quote(folder) for folder in program_path())
+    click.echo(f'export PATH={path}{os.pathsep}"$PATH"')
+
+
+@command.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(arguments: tuple[str, ...]) -> None:
+    """Run one command in the platform's environment."""
+    with _errors():
+        settings = database.at_running_port(get_settings())
+        _need_configuration(settings)
+    _execute(list(arguments), settings)
+
+
+@command.command(
+    context_settings={
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+        "help_option_names": [],
+    }
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def psql(arguments: tuple[str, ...]) -> None:
+    """PostgreSQL's shell on the warehouse, as its owner."""
+    with _errors():
+        settings = database.at_running_port(get_settings())
+        _need_configuration(settings)
+        program = str(binaries_dir() / "psql")
+        if not settings.is_embedded and (system := shutil.which("psql")):
+            program = system  # the embedded one is built without TLS, which another server may ask for
+    _execute([program, *arguments], settings)
+
+
+@command.command()
+@click.argument("component", required=False, type=click.Choice(_LOGS))
+@click.option("--follow", "-f", is_flag=True, help="Keep showing what is added.")
+@click.option("--lines", "-n", type=click.IntRange(min=0), default=50, help="Lines to begin with.")
+def logs(component: str | None, follow: bool, lines: int) -> None:
+    """Show the logs of a component."""
+    settings = get_settings()
+    names = [component] if component else list(_LOGS)
+    files = {name: _log(settings, name) for name in names}
+    for name, file in files.items():
+        for line in processes.tail(file, lines):
+            click.echo(line if component else f"{name:<14} {line}")
+    if not any(file.exists() for file in files.values()):
+        raise click.ClickException(f"There are no logs in {settings.home / 'logs'} yet.")
+    if follow:
+        _follow(files, is_single=component is not None)
+
+
+@command.command(context_settings={"ignore_unknown_options": True})
+@click.option("--all", "with_slow", is_flag=True, help="The slow tests too.")
+@click.option("--long", "with_long", is_flag=True, help="Every test, the long ones too.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def test(with_slow: bool, with_long: bool, arguments: tuple[str, ...]) -> None:
+    """Lint, type checks and tests."""
+    from ecommerce_dw.platform.checks import run_checks
+
+    markers = "" if with_long else "not long" if with_slow else "not slow and not long"
+    sys.exit(run_checks(get_settings(), markers, arguments))
+
+
+@command.command()
+@click.option("--yes", is_flag=True, help="Really delete.")
+def reset(yes: bool) -> None:
+    """Stop, and delete the data this platform made."""
+    from ecommerce_dw.platform.dev import only_one
+
+    settings = get_settings()
+    made = [settings.home / name for name in _MADE]
+    if not yes:
+        there = "\n".join(f"  {path}" for path in made if path.exists() or path.is_symlink())
+        raise click.ClickException(f"This deletes:\n{there}\nSay so with ./deploy.sh reset --yes.")
+    with _errors(), only_one(settings, take_over=True):
+        _stop(settings)
+        if settings.is_embedded:
+            database.embedded(settings).remove()
+        for path in made:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    click.echo("Deleted. ./deploy.sh dev starts over.")
+    if not settings.is_embedded:
+        click.echo(
+            f"The databases {settings.warehouse_db} and {settings.airflow_db} on {settings.host} were left "
+            "as they are: drop them there to start over."
+        )
+
+
+#: What the platform makes in its home, but for the virtual environment and the caches.
+_MADE = (
+    "postgres",
+    "airflow",
+    "logs",
+    "landing",
+    "dbt",
+    "data_docs",
+    "run",
+    "secrets.json",
+    "pgpass",
+    "sample.json",
+    "landing.env",
+)
+
+
+def _stop(settings: Settings) -> list[str]:
+    stopped = processes.stop(settings.home, orchestrator.COMPONENTS)
+    if settings.is_embedded:
+        server = database.embedded(settings)
+        if server.is_running():
+            server.stop()
+            stopped.append("postgres")
+    return stopped
+
+
+def _status(settings: Settings) -> _Status:
+    components: dict[str, _ComponentStatus] = {}
+    databases: dict[str, int] = {}
+    if settings.is_embedded:
+        pid = database.embedded(settings).pid()
+        state = "stopped" if pid is None else "healthy"
+    else:
+        pid, state = None, "external"
+    try:
+        databases = database.database_sizes(settings)
+    except psycopg2.OperationalError as error:
+        if state != "stopped":
+            state = "no answer"
+            click.echo(str(error).strip(), err=True)
+    components["postgres"] = {"health": state, "pid": pid, "port": settings.warehouse_port}
+    health = orchestrator.health(settings)
+    running = orchestrator.running(settings)
+    for name in orchestrator.COMPONENTS:
+        started = running.get(name)
+        components[name] = {
+            "health": health[name],
+            "pid": started.pid if started else None,
+            "port": settings.airflow_port if name == "api-server" else None,
+        }
+    return {
+        "is_healthy": all(part["health"] in ("healthy", "external") for part in components.values()),
+        "components": components,
+        "databases": databases,
+        "runs": [
+            {"run_id": run.run_id, "state": run.state, "seconds": run.seconds, "started_at": run.started_at}
+            for run in orchestrator.dag_runs(settings)
+        ],
+    }
+
+
+def _log(settings: Settings, name: str) -> Path:
+    if name == "postgres":
+        return database.embedded(settings).log_file
+    return processes.log_file(settings.home, name)
+
+
+def _follow(files: dict[str, Path], *, is_single: bool) -> None:
+    places = {name: file.stat().st_size if file.exists() else 0 for name, file in files.items()}
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            for name, file in files.items():
+                if not file.exists():
+                    continue
+                if file.stat().st_size < places[name]:
+                    places[name] = 0  # set aside and begun anew
+                with file.open("rb") as log:
+                    log.seek(places[name])
+                    added = log.read()
+                whole = added.rfind(b"\n") + 1
+                places[name] += whole
+                for line in added[:whole].decode(errors="replace").splitlines():
+                    click.echo(line if is_single else f"{name:<14} {line}")
+            time.sleep(0.3)
+
+
+def _need_configuration(settings: Settings) -> None:
+    if not (settings.home / "airflow" / "airflow.cfg").exists():
+        raise PlatformError("The platform was not set up yet. Run ./deploy.sh dev first.")
+
+
+def _execute(arguments: list[str], settings: Settings) -> None:
+    environment = program_environment(settings)
+    try:
+        os.execvpe(arguments[0], arguments, environment)
+    except FileNotFoundError:
+        click.echo(f"There is no program {arguments[0]}.", err=True)
+        sys.exit(127)
+    except PermissionError:
+        click.echo(f"{arguments[0]} can't be executed.", err=True)
+        sys.exit(126)

@@ -1,0 +1,130 @@
+"""`./deploy.sh test`: lint, types, generated files, then the tests."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from ecommerce_dw.platform.configuration import program_environment
+from ecommerce_dw.settings import PROJECT_DIR, Settings
+
+
+@dataclass(frozen=True)
+class Check:
+    """One program whose exit code 0 means all is well."""
+
+    name: str
+    arguments: tuple[str, ...]
+
+
+def static_checks(settings: Settings, work: Path) -> list[Check]:
+    """What is checked before the tests; programs write into `work` alone."""
+    programs = Path(sys.prefix) / "bin"
+
+    def program(name: str) -> str:
+        return str(programs / name)
+
+    return [
+        Check("ruff", (program("ruff"), "check", "--cache-dir", str(work / "ruff"), ".")),
+        Check(
+            "ruff format",
+            (program("ruff"), "format", "--check", "--diff", "--cache-dir", str(work / "ruff"), "."),
+        ),
+        Check(
+            "mypy --strict",
+            (program("mypy"), "--cache-dir", str(settings.home / "cache" / "mypy")),
+        ),
+        Check("sqlfluff", (program("sqlfluff"), "lint", "--disable-progress-bar", "dbt")),
+        Check("shellcheck", (program("shellcheck"), "deploy.sh", ".ci/run")),
+        Check("contracts", (program("ecommerce-dw"), "contracts", "sync", "--check")),
+        Check(
+            "dbt parse",
+            (
+                program("dbt"),
+                "parse",
+                "--no-partial-parse",
+                "--warn-error-options",
+                '{"error": ["Deprecations"]}',
+                "--target-path",
+                str(work / "dbt"),
+                "--log-path",
+                str(work / "dbt"),
+                "--quiet",
+            ),
+        ),
+    ]
+
+
+def pytest_check(work: Path, markers: str, arguments: Sequence[str]) -> Check:
+    """The tests chosen by markers, with pytest arguments passed on."""
+    return Check(
+        "pytest",
+        (
+            sys.executable,
+            "-m",
+            "pytest",
+            "-o",
+            f"cache_dir={work / 'pytest'}",
+            "-m",
+            markers,
+            *arguments,
+        ),
+    )
+
+
+def run_checks(settings: Settings, markers: str, arguments: Sequence[str]) -> int:
+    """Run everything, or pytest alone when it was given arguments.
+
+    Args:
+        settings: Of this installation.
+        markers: pytest's marker expression; empty means every test.
+        arguments: Passed on to pytest.
+
+    Returns:
+        0 when every check passed, else 1 (or pytest's own exit code).
+    """
+    # Short, because sockets' paths may have 107 bytes; our own, so that nothing of a running platform
+    # is touched.
+    work = Path(tempfile.mkdtemp(prefix="ecommerce-dw-test-"))
+    environment = program_environment(settings) | {
+        "ECOMMERCE_DW_HOME": str(work / "home"),
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(work / "hypothesis"),
+        "PYTHONPYCACHEPREFIX": str(settings.home / "cache" / "python"),
+    }
+    for name in ("AIRFLOW_HOME", "PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSFILE"):
+        environment.pop(name, None)
+    checks = [] if arguments else static_checks(settings, work)
+    failed: list[str] = []
+    try:
+        for check in checks:
+            began = time.monotonic()
+            done = subprocess.run(
+                check.arguments,
+                cwd=PROJECT_DIR,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            seconds = time.monotonic() - began
+            if done.returncode == 0:
+                click.echo(f"✔ {check.name} ({seconds:.1f} s)")
+            else:
+                failed.append(check.name)
+                click.echo(f"✘ {check.name} ({seconds:.1f} s)\n{done.stdout.rstrip()}")
+        check = pytest_check(work, markers, arguments)
+        tests = subprocess.run(check.arguments, cwd=PROJECT_DIR, env=environment, stdin=subprocess.DEVNULL)
+        if failed:
+            click.echo(f"Checks that failed before the tests: {', '.join(failed)}", err=True)
+        return tests.returncode or (1 if failed else 0)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

@@ -1,0 +1,344 @@
+"""`./deploy.sh dev`: from an environment to a running platform with results on the screen."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from ecommerce_dw.migrations import migrate
+from ecommerce_dw.platform import database, orchestrator
+from ecommerce_dw.platform.configuration import DAG_ID, UI_PASSWORD, UI_USER, write_configuration
+from ecommerce_dw.platform.errors import PlatformError
+from ecommerce_dw.platform.orchestrator import DagRun, TaskState
+from ecommerce_dw.platform.sample import (
+    SOURCE,
+    Sample,
+    SampleRequest,
+    generate_sample,
+    remember_landing,
+)
+from ecommerce_dw.platform.summary import Summary, read_summary
+from ecommerce_dw.settings import Settings
+
+
+@dataclass(frozen=True)
+class DevRequest:
+    """What `dev` was asked for.
+
+    Attributes:
+        source: `ecommerce`, `online_retail` or `all`; None when it was not said.
+        landing: Landing folder of that source, to be remembered.
+        sample: Of the generated shop.
+        has_ui: Whether the web UI is served.
+    """
+
+    source: str | None
+    landing: Path | None
+    sample: SampleRequest
+    has_ui: bool
+
+
+class _Screen:
+    """Prints a line per step, with the seconds it took."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.began = time.monotonic()
+
+    @contextlib.contextmanager
+    def step(self, doing: str) -> Iterator[list[str]]:
+        began = time.monotonic()
+        result = [doing]
+        with self.console.status(f"{doing} …") as status:
+            self._status = status
+            yield result
+        self.console.print(
+            f"[green]✔[/green] {result[-1]} [dim]({time.monotonic() - began:.1f} s)[/dim]",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def progress(self, text: str) -> None:
+        self._status.update(f"{text} …")
+
+
+def dev(settings: Settings, request: DevRequest, console: Console) -> None:
+    """Bring the platform up, give it data, run the pipeline once where there is something to do, sum up.
+
+    Raises:
+        PlatformError: A step failed, or the pipeline did; everything done before is kept.
+    """
+    screen = _Screen(console)
+    if request.landing is not None:
+        source = request.source or SOURCE
+        remember_landing(settings, source, request.landing)
+    with screen.step("PostgreSQL") as result:
+        if settings.is_embedded:
+            database.embedded(settings).start()
+        version = database.prepare(settings)
+        configuration = write_configuration(settings)
+        kind = "embedded " if settings.is_embedded else ""
+        result.append(f"{kind}PostgreSQL {version} on {settings.host}:{settings.warehouse_port}")
+    migration = orchestrator.start_migration(settings)
+    with screen.step("Schemas, ledger and roles") as result:
+        _make_raw_tables(settings)
+    sample: Sample | None = None
+    if request.source in (None, SOURCE, "all"):
+        sample = _make_sample(settings, request, screen)
+    with screen.step("Airflow") as result:
+        orchestrator.finish_migration(settings, migration)
+        connection = orchestrator.register_connection(settings)
+        if "scheduler" not in orchestrator.running(settings):
+            # A scheduler that comes up unpaused would run before we ask it to; what a killed
+            # `airflow dags test` left behind it would adopt and execute.
+            orchestrator.set_paused(settings, True)
+            orchestrator.fail_abandoned_runs(settings)
+        started = orchestrator.start_components(settings, configuration, has_ui=request.has_ui)
+        orchestrator.wait_until_healthy(settings)
+        orchestrator.finish_registration(settings, connection)
+        orchestrator.wait_for_dag(settings)
+        result.append(
+            f"Airflow: {', '.join(started)} started" if started else "Airflow: everything runs already"
+        )
+    run = _run_pipeline(settings, request, sample, screen)
+    _print_summary(settings, request, run, console)
+    console.print(f"\n[dim]Done in {time.monotonic() - screen.began:.0f} s.[/dim]")
+
+
+@contextlib.contextmanager
+def only_one(settings: Settings, *, take_over: bool = False) -> Iterator[None]:
+    """Keep two commands that change the platform apart.
+
+    Args:
+        settings: Of this installation.
+        take_over: End a `dev` that is at work (as `stop` does) in place of giving up.
+
+    Raises:
+        PlatformError: Another one is at work; the message names its process.
+    """
+    path = settings.home / "run" / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        deadline = time.monotonic() + 30
+        asked = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip()
+                if not take_over or not holder or time.monotonic() > deadline:
+                    raise PlatformError(
+                        f"Another ./deploy.sh (process {holder or 'unknown'}) is at work in "
+                        f"{settings.home}. Wait for it, or end it with ./deploy.sh stop."
+                    ) from None
+                if not asked:
+                    # It holds the lock of this very home, so the number can't be another program's.
+                    os.kill(int(holder), signal.SIGINT)
+                    asked = True
+                time.sleep(0.1)
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        try:
+            yield
+        finally:
+            file.seek(0)
+            file.truncate()
+
+
+def _make_raw_tables(settings: Settings) -> None:
+    from ecommerce_dw.loading import ensure_tables
+
+    migrate(settings)
+    ensure_tables(settings)
+
+
+def _make_sample(settings: Settings, request: DevRequest, screen: _Screen) -> Sample:
+    today = dt.datetime.now(dt.UTC).date()
+    with screen.step("Sample data") as result:
+
+        def show(day: dt.date, done: int, total: int) -> None:
+            if done % 10 == 0 or done == total:
+                screen.progress(f"Sample data: {day} ({done} of {total} days)")
+
+        sample, added = generate_sample(settings, request.sample, today, show)
+        if added:
+            _pending_file(settings).touch()
+        result.append(
+            f"Sample shop {sample.opening} to {sample.last}: {added or 'no'} days added (seed {sample.seed}, "
+            f"scale {sample.scale:g})"
+        )
+    return sample
+
+
+def _run_pipeline(settings: Settings, request: DevRequest, sample: Sample | None, screen: _Screen) -> DagRun:
+    """Run the pipeline where there is something to do; the run that tells how things are."""
+    active = next((run for run in orchestrator.dag_runs(settings) if run.is_active), None)
+    if active is not None:
+        # An interrupted dev's run, or the schedule's: it goes on, and we with it.
+        orchestrator.set_paused(settings, False)
+        screen.console.print(
+            f"The run {active.run_id} is going already; following it.", highlight=False, soft_wrap=True
+        )
+        _follow(settings, active.run_id, screen)
+    interval = orchestrator.last_interval(dt.datetime.now(dt.UTC))
+    last = next(iter(orchestrator.dag_runs(settings, limit=1)), None)
+    is_wanted = (
+        last is None
+        or last.state != "success"
+        or _pending_file(settings).exists()
+        or request.source not in (None, SOURCE)
+        or request.landing is not None
+    )
+    if is_wanted:
+        run_id = f"dev__{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S}"
+        parameters = _parameters(settings, request, sample, interval.date())
+        # The first run takes the schedule's last interval, before the schedule is unpaused: so the
+        # scheduler finds that interval done and the two are one run.
+        is_first = orchestrator.find_run(settings, logical_date=interval) is None
+        if not is_first and "business_date" not in parameters and sample is not None:
+            parameters["business_date"] = sample.last.isoformat()
+        with screen.step("Asking the scheduler for a run") as result:
+            orchestrator.trigger(
+                settings, run_id, logical_date=interval if is_first else None, parameters=parameters
+            )
+            result.append(f"Run {run_id} of {DAG_ID} through the scheduler")
+        orchestrator.set_paused(settings, False)
+        last = _follow(settings, run_id, screen)
+        _pending_file(settings).unlink(missing_ok=True)
+    orchestrator.set_paused(settings, False)
+    assert last is not None
+    return last
+
+
+def _parameters(
+    settings: Settings, request: DevRequest, sample: Sample | None, interval_date: dt.date
+) -> dict[str, object]:
+    parameters: dict[str, object] = {}
+    if request.source not in (None, "all"):
+        parameters["source"] = request.source
+    if request.source not in (None, SOURCE, "all"):
+        from ecommerce_dw.loading import greatest_landed_date
+
+        date = greatest_landed_date(settings, source=request.source)
+        if date is None:
+            landing = settings.landing(str(request.source))
+            raise PlatformError(
+                f"There are no files of source {request.source} in its landing folder {landing}. Give the "
+                f"folder with --landing DIR (or the setting LANDING_{str(request.source).upper()})."
+            )
+        parameters["business_date"] = date.isoformat()
+    elif sample is not None and sample.last != interval_date:
+        parameters["business_date"] = sample.last.isoformat()
+    return parameters
+
+
+def _follow(settings: Settings, run_id: str, screen: _Screen) -> DagRun:
+    console = screen.console
+    ended: dict[str, TaskState] = {}
+    marks = {"success": "[green]✔[/green]", "up_for_retry": "[yellow]↻[/yellow]", "skipped": "[dim]-[/dim]"}
+    with console.status("Waiting for the scheduler …") as status:
+
+        def show(task: TaskState) -> None:
+            ended[task.task_id] = task
+            seconds = "" if task.seconds is None else f" [dim]{task.seconds:.1f} s[/dim]"
+            state = "" if task.state == "success" else f" {task.state}"
+            console.print(
+                f"  {marks.get(task.state or '', '[red]✘[/red]')} {task.task_id}{state}{seconds}",
+                highlight=False,
+                soft_wrap=True,
+            )
+            if task.state == "up_for_retry":
+                text = orchestrator.failure_text(settings, run_id, task, lines=6)
+                console.print(_indented(text), style="dim", highlight=False, soft_wrap=True, markup=False)
+
+        def look(tasks: list[TaskState]) -> None:
+            going = [task.task_id for task in tasks if task.state == "running"]
+            status.update(f"{', '.join(going) or 'Waiting for the scheduler'} …")
+
+        run = orchestrator.watch(settings, run_id, on_change=show, on_tick=look)
+    if run.state == "success":
+        return run
+    failed = [task for task in orchestrator.task_states(settings, run_id) if task.state == "failed"]
+    parts = [f"The run {run_id} failed."]
+    for task in failed:
+        text = orchestrator.failure_text(settings, run_id, task)
+        parts.append(f"Task {task.task_id} failed; its log ends:\n{_indented(text)}")
+    parts.append(
+        "The schema marts stays as it was, and the platform goes on running. The page of the DAG "
+        f"({settings.airflow_base_url}/dags/{DAG_ID}) says what to do when each task fails; when the cause "
+        "is mended, run ./deploy.sh dev again."
+    )
+    raise PlatformError("\n".join(parts))
+
+
+def _print_summary(settings: Settings, request: DevRequest, run: DagRun, console: Console) -> None:
+    summary = read_summary(settings, run.run_id)
+    console.print()
+    for name, value in _summary_lines(summary, run):
+        console.print(f"  {name:<14} {value}", highlight=False, soft_wrap=True, markup=False)
+    for shop, numbers in summary.business.items():
+        console.print(f"\n  [bold]{shop}[/bold]", highlight=False, soft_wrap=True)
+        for name, value in numbers.items():
+            console.print(f"  {name:<26} {value}", highlight=False, soft_wrap=True, markup=False)
+    where = f"{settings.host}:{settings.warehouse_port}/{settings.warehouse_db}"
+    analyst, password = settings.role_login("analyst")
+    console.print()
+    if request.has_ui:
+        console.print(
+            f"  Airflow        {settings.airflow_base_url}   {UI_USER} / {UI_PASSWORD} "
+            "(for development, this machine only)",
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print(
+        f"  SQL clients    postgresql://{analyst}@{where}   password {password} (read-only)",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(
+        "\n  Next:  ./deploy.sh psql -c 'select * from marts.customer_summary limit 5'"
+        "\n         ./deploy.sh status"
+        '\n         eval "$(./deploy.sh env)" && ecommerce-dw status'
+        "\n         ./deploy.sh stop",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _summary_lines(summary: Summary, run: DagRun) -> Iterator[tuple[str, str]]:
+    def of(total: int, new: int) -> str:
+        return f"{total:,}" if new == total else f"{total:,} ({new:,} by this run)"
+
+    took = "" if run.seconds is None else f" in {run.seconds:.0f} s"
+    yield "run", f"{run.run_id}: {run.state}{took}"
+    yield "files", f"{of(*summary.files)}" + (f", {summary.refused} refused" if summary.refused else "")
+    yield "rows loaded", of(*summary.rows_loaded)
+    yield "rows rejected", f"{summary.rows_rejected:,}"
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in summary.flagged.items())
+    yield "rows flagged", f"{sum(summary.flagged.values()):,}" + (f" ({kinds})" if kinds else "")
+    yield "dbt", f"{summary.models} models built, {summary.tests} tests passed"
+    yield "expectations", f"{summary.expectations[0]} of {summary.expectations[1]} met"
+    yield "published", f"{summary.published:,} rows changed in marts"
+
+
+def _pending_file(settings: Settings) -> Path:
+    """Is there while landed sample files wait for their run."""
+    return settings.home / "run" / "sample-waits"
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"      {line}" for line in text.splitlines())
