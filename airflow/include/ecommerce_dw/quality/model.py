@@ -29,7 +29,6 @@ class Expectation:
         meaning: One sentence: what it says.
         remedy: What the person who reads the alert does next.
         is_acceptable: Whether a person may accept its failure by name.
-        is_alerting: False where something else (a refused file's own incident) alerts in its place.
     """
 
     name: str
@@ -39,7 +38,6 @@ class Expectation:
     meaning: str
     remedy: str
     is_acceptable: bool = True
-    is_alerting: bool = True
 
 
 @dataclass(frozen=True)
@@ -242,10 +240,9 @@ def no_rows(
     meaning: str,
     remedy: str,
     is_acceptable: bool = True,
-    is_alerting: bool = True,
 ) -> Expectation:
     """A select that has to come back empty."""
-    return Expectation(name, severity, "no_rows", {"sql": sql}, meaning, remedy, is_acceptable, is_alerting)
+    return Expectation(name, severity, "no_rows", {"sql": sql}, meaning, remedy, is_acceptable)
 
 
 _BUILD_REMEDY = (

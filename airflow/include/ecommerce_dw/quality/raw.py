@@ -14,6 +14,10 @@ from ecommerce_dw.quality.model import Expectation, Scope, Suite, no_rows
 if TYPE_CHECKING:
     from ecommerce_dw.contracts.model import Contract
 
+#: Expectations about refused files. Each file has an incident of its own, so these alert nobody, and a
+#: refused file is settled by its path, not by accepting these.
+REFUSALS = ("load_ledger.no file is refused", "load_ledger.no tolerated file is refused")
+
 #: Share of a day's money that may differ between orders and lines before the run stops.
 MONEY_TOLERANCE = "0.01"
 
@@ -80,22 +84,20 @@ def _ledger(scope: Scope, contracts: Sequence[Contract], tables: Sequence[Contra
     """
     expectations = [
         no_rows(
-            "load_ledger.no file is refused",
+            REFUSALS[0],
             refused.format(condition=f"not {tolerated}"),
             severity="critical",
             meaning="A file that its contract calls critical was refused: none of its rows are loaded.",
             remedy=_REFUSED_REMEDY,
             is_acceptable=False,
-            is_alerting=False,
         ),
         no_rows(
-            "load_ledger.no tolerated file is refused",
+            REFUSALS[1],
             refused.format(condition=tolerated),
             severity="warning",
             meaning="A file was refused; its contract lets the run go on without it.",
             remedy=_REFUSED_REMEDY,
             is_acceptable=False,
-            is_alerting=False,
         ),
         no_rows(
             "load_ledger.rejected rows are settled",
@@ -129,7 +131,10 @@ def _ledger(scope: Scope, contracts: Sequence[Contract], tables: Sequence[Contra
         ),
         no_rows(
             "load_ledger.every entity of a source has its file",
-            _MISSING_ENTITY,
+            _MISSING_ENTITY.format(
+                known=", ".join(f"({_text(c.source)}, {_text(c.entity)})" for c in contracts)
+                or "(null::text, null::text)"
+            ),
             severity="warning",
             meaning="Other files of the source came for this day; this entity's did not, as it usually does.",
             remedy="The run goes on; the next run picks the file up when it comes. If it does not come, ask "
@@ -247,15 +252,16 @@ _MISSING_ENTITY = f"""
         select distinct r.source, r.business_date from recent as r
     ),
     entities as (
-        select distinct d.source, d.entity from days as d
+        select d.source, d.entity, max(d.business_date) as last_delivered
+        from days as d
+        join (values {{known}}) as c (source, entity) using (source, entity)
+        group by d.source, d.entity
     )
     select
         s.source,
         e.entity,
         s.business_date,
-        (
-            select max(d.business_date) from days as d where d.source = e.source and d.entity = e.entity
-        ) as last_delivered
+        e.last_delivered
     from source_days as s
     join entities as e on e.source = s.source
     where
@@ -265,7 +271,7 @@ _MISSING_ENTITY = f"""
                 l.source = e.source and l.entity = e.entity and l.business_date = s.business_date
                 and l.is_current
         )
-        -- it came on at least five of the source's seven days before
+        -- it used to come daily: on at least five of the source's seven days up to its last one
         and (
             select count(*)
             from days as d
@@ -273,7 +279,7 @@ _MISSING_ENTITY = f"""
                 d.source = e.source and d.entity = e.entity
                 and d.business_date in (
                     select distinct p.business_date from days as p
-                    where p.source = s.source and p.business_date < s.business_date
+                    where p.source = e.source and p.business_date <= e.last_delivered
                     order by p.business_date desc
                     limit 7
                 )

@@ -1,0 +1,17 @@
+"""Incidents and the alerts that tell people of them."""
+
+from __future__ import annotations
+
+from ecommerce_dw.alerts.channels import Channel, ChannelError, Message
+from ecommerce_dw.alerts.incidents import DAG_ID, Evaluation, TaskFailure, evaluate, run_link
+
+__all__ = [
+    "DAG_ID",
+    "Channel",
+    "ChannelError",
+    "Evaluation",
+    "Message",
+    "TaskFailure",
+    "evaluate",
+    "run_link",
+]

@@ -1,0 +1,466 @@
+"""Incidents: what is wrong now, compared with what people have been told.
+
+An incident is (scope, object, rule): scope is the DAG or the source. One alert goes out when it opens, one
+when it closes. Which incidents should be open follows from the state of the warehouse, so evaluating twice
+sends nothing twice, and the order of evaluations does not matter.
+"""
+
+from __future__ import annotations
+
+import logging
+import urllib.parse
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg2.extensions
+from psycopg2.extras import Json
+
+from ecommerce_dw import db
+from ecommerce_dw.alerts.channels import Channel, configured_channels
+from ecommerce_dw.alerts.delivery import Delivery, deliver
+from ecommerce_dw.contracts.model import Severity
+from ecommerce_dw.quality.raw import REFUSALS
+from ecommerce_dw.settings import Settings
+
+_logger = logging.getLogger(__name__)
+
+DAG_ID = "ecommerce_etl_pipeline"
+RULE_REFUSED = "file refused"
+RULE_STALE = "source stale"
+RULE_TASK = "task failed"
+
+#: Key of the advisory lock under which incidents are compared and written.
+_INCIDENT_LOCK = 7_305_003
+
+
+@dataclass(frozen=True)
+class TaskFailure:
+    """A task that failed for a reason of its own (not: a refused file or a failed expectation).
+
+    Attributes:
+        task_id: In the DAG.
+        message: Its last words, for the alert.
+    """
+
+    task_id: str
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Incident:
+    """Something that is wrong, with what a person needs to know.
+
+    Attributes:
+        scope: The DAG's or the source's name.
+        object: The table, file, source or task.
+        rule: What it breaks.
+        severity: `critical` or `warning`.
+        title: One line.
+        body: What happened, which rows or files, what to do.
+        link: Where to look.
+    """
+
+    scope: str
+    object: str
+    rule: str
+    severity: Severity
+    title: str
+    body: str
+    link: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What makes it the same incident."""
+        return (self.scope, self.object, self.rule)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation did.
+
+    Attributes:
+        opened, closed: Titles of the incidents that opened and closed.
+        open: How many are open now.
+        deliveries: What the channels did.
+    """
+
+    opened: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
+    open: int = 0
+    deliveries: tuple[Delivery, ...] = field(default=())
+
+    @property
+    def failed_deliveries(self) -> tuple[Delivery, ...]:
+        """Alerts that a channel did not take; they are tried again at the next evaluation."""
+        return tuple(delivery for delivery in self.deliveries if delivery.error)
+
+    def as_dict(self) -> dict[str, object]:
+        """The evaluation for machines."""
+        return {
+            "opened": list(self.opened),
+            "closed": list(self.closed),
+            "open": self.open,
+            "delivered": sum(delivery.error is None for delivery in self.deliveries),
+            "failed_deliveries": [
+                {"alert_id": delivery.alert_id, "channel": delivery.channel, "error": delivery.error}
+                for delivery in self.failed_deliveries
+            ],
+        }
+
+
+def evaluate(
+    settings: Settings,
+    run_id: str,
+    *,
+    task_failures: Iterable[str | TaskFailure] = (),
+    task_successes: Iterable[str] = (),
+    dag_id: str = DAG_ID,
+    channels: Iterable[Channel] | None = None,
+) -> Evaluation:
+    """Open and close incidents by the state of the warehouse, and alert people.
+
+    Args:
+        settings: Whose warehouse and channels.
+        run_id: The run that asks; named in the alerts.
+        task_failures: Tasks of this run that failed for reasons of their own. A task that failed because of
+            a refused file or a failed expectation does not belong here: their incidents speak for it.
+        task_successes: Tasks of this run that succeeded: their incidents close.
+        dag_id: The DAG.
+        channels: Defaults to those the settings name.
+
+    Returns:
+        What opened, closed and was delivered. A channel that fails raises nothing; it is in the result, in
+        `ops.alerts.deliveries` and in the log, and is tried again at the next evaluation.
+    """
+    failures = [TaskFailure(f) if isinstance(f, str) else f for f in task_failures]
+    chosen = tuple(configured_channels(settings) if channels is None else channels)
+    connection = db.connect("transformer", settings=settings, application_name="ecommerce-dw: alerts")
+    try:
+        with connection, connection.cursor() as cursor:
+            # One evaluation at a time: each sees what the one before has told people.
+            cursor.execute("select pg_advisory_xact_lock(%s)", (_INCIDENT_LOCK,))
+            book = _Book(cursor, settings, run_id, dag_id, [channel.name for channel in chosen])
+            opened, closed = book.compare(failures, frozenset(task_successes))
+            cursor.execute("select count(*) from ops.incidents where closed_at is null")
+            (still_open,) = cursor.fetchone() or (0,)
+        deliveries = deliver(connection, chosen)
+    finally:
+        connection.close()
+    for title in opened:
+        _logger.warning("Incident opened: %s", title)
+    for title in closed:
+        _logger.info("Incident closed: %s", title)
+    return Evaluation(tuple(opened), tuple(closed), int(still_open), deliveries)
+
+
+def run_link(settings: Settings, run_id: str, dag_id: str = DAG_ID, task_id: str | None = None) -> str:
+    """The page of a run (or of one of its tasks) in Airflow's UI; of the DAG for a run from a shell."""
+    page = f"{settings.airflow_base_url.rstrip('/')}/dags/{urllib.parse.quote(dag_id, safe='')}"
+    if run_id.startswith("cli__"):
+        return page
+    page += f"/runs/{urllib.parse.quote(run_id, safe='')}"
+    return f"{page}/tasks/{urllib.parse.quote(task_id, safe='')}" if task_id else page
+
+
+class _Book:
+    """The comparison of what should be open with what is, inside one transaction."""
+
+    def __init__(
+        self,
+        cursor: psycopg2.extensions.cursor,
+        settings: Settings,
+        run_id: str,
+        dag_id: str,
+        channels: list[str],
+    ) -> None:
+        self.cursor = cursor
+        self.settings = settings
+        self.run_id = run_id
+        self.dag_id = dag_id
+        self.channels = channels
+
+    def compare(
+        self, failures: Iterable[TaskFailure], successes: frozenset[str]
+    ) -> tuple[list[str], list[str]]:
+        """Open what is missing, close what is over. Returns both lists of titles."""
+        from_state = [*self._refused(), *self._expectations(), *self._stale()]
+        desired = [*from_state, *self._tasks(failures)]
+        opened = [incident.title for incident in desired if self._open(incident)]
+        keys = {incident.key for incident in desired}
+        closed = [
+            title
+            for key, title in self._open_ones()
+            if self._is_over(key, keys, successes) and self._close(key)
+        ]
+        return opened, closed
+
+    # ---- what should be open -----------------------------------------------------------------------------
+
+    def _refused(self) -> Iterator[Incident]:
+        from ecommerce_dw.contracts.reader import read_contracts
+
+        contracts = read_contracts(self.settings.contracts_dir)
+        self.cursor.execute(
+            """
+            select source, entity, business_date, path, version, rows_read, rows_rejected, message, run_id
+            from raw.load_ledger
+            where is_current and status = 'refused'
+            order by source, path
+            """
+        )
+        for source, entity, date, path, version, read, rejected, message, run_id in self.cursor.fetchall():
+            contract = contracts.get(source, {}).get(entity)
+            severity: Severity = contract.refusal_severity if contract else "critical"
+            effect = (
+                "The run stops before anything is built; marts stays as it was. The other files are loaded."
+                if severity == "critical"
+                else "The run goes on without this file."
+            )
+            yield Incident(
+                scope=source,
+                object=path,
+                rule=RULE_REFUSED,
+                severity=severity,
+                title=f"File refused: {source} {path}",
+                body=_sections(
+                    happened=f"{_stop(message or 'The file was refused')} None of its rows are loaded. "
+                    f"{effect}",
+                    where=[
+                        f"file {path} (source {source}, entity {entity}, business date {date}, version "
+                        f"{version})",
+                        f"{rejected:,} of {read:,} rows rejected; `ecommerce-dw rejects` lists them"
+                        if rejected
+                        else "",
+                    ],
+                    todo="Send a corrected file under the same path; or take it although too many rows fail "
+                    f"(never with a wrong header): `ecommerce-dw accept {path}`; or leave it out: "
+                    f"`ecommerce-dw discard {path}`. Then run the day again.",
+                    run_id=run_id or self.run_id,
+                ),
+                link=run_link(self.settings, run_id or self.run_id, self.dag_id),
+            )
+
+    def _expectations(self) -> Iterator[Incident]:
+        """Failed expectations of each checkpoint's latest validation.
+
+        A checkpoint that a run did not reach leaves its incidents as they are.
+        """
+        self.cursor.execute(
+            """
+            with latest as (
+                select distinct on (checkpoint) checkpoint, run_id
+                from ops.expectation_results
+                order by checkpoint, result_id desc
+            )
+            select r.checkpoint, r.object, r.name, r.severity, r.message, r.run_id
+            from latest as l
+            join ops.expectation_results as r using (checkpoint, run_id)
+            where not r.is_success and not r.is_accepted and r.severity in ('critical', 'warning')
+                -- a refused file's own incident speaks for it
+                and r.name <> all(%s)
+            order by r.result_id
+            """,
+            (list(REFUSALS),),
+        )
+        for checkpoint, table, name, severity, message, run_id in self.cursor.fetchall():
+            effect = {
+                "raw": "nothing was built from the loads since the last publication",
+                "warehouse": "no mart was built",
+                "marts": "nothing was published",
+            }[checkpoint]
+            yield Incident(
+                scope=self.dag_id,
+                object=f"{checkpoint}.{table}",
+                rule=name,
+                severity=severity,
+                title=f"Expectation failed ({severity}): {name}",
+                body=_sections(
+                    happened=(
+                        f"Checkpoint {checkpoint} stopped the run: {effect}; marts stays as it was."
+                        if severity == "critical"
+                        else f"Checkpoint {checkpoint} warned; the run went on."
+                    ),
+                    where=[message or name],
+                    todo=f'When the data is right as it is: `ecommerce-dw accept --expectation "{name}"`. '
+                    "Then run the day again."
+                    if severity == "critical"
+                    else "",
+                    run_id=run_id,
+                ),
+                link=run_link(self.settings, run_id, self.dag_id, f"check_{checkpoint}"),
+            )
+
+    def _stale(self) -> Iterator[Incident]:
+        """Stale sources, as of the latest business date they were checked for.
+
+        By business date and not by time: a run for a past day says nothing about today.
+        """
+        self.cursor.execute(
+            """
+            with latest as (
+                select distinct on (source) *
+                from ops.source_freshness
+                order by source, business_date desc, checked_at desc
+            )
+            select source, business_date, max_loaded_date, staleness_days, run_id
+            from latest
+            where status = 'stale'
+            order by source
+            """
+        )
+        for source, date, newest, days, run_id in self.cursor.fetchall():
+            yield Incident(
+                scope=source,
+                object=source,
+                rule=RULE_STALE,
+                severity="warning",
+                title=f"Source stale: {source} has no data since {newest}",
+                body=_sections(
+                    happened=f"The newest loaded file of {source} is of {newest}, {days} days before {date}, "
+                    "the day the run is about. Its contract allows less. The run went on; what is published "
+                    f"for {source} ends there.",
+                    where=[f"landing folder {self.settings.landing(source)}"],
+                    todo="See whether the producer's files arrived in the landing folder under the names the "
+                    "contract gives (`ecommerce-dw status` lists what it ignores). Late files are picked "
+                    "up by the next run.",
+                    run_id=run_id,
+                ),
+                link=run_link(self.settings, run_id, self.dag_id),
+            )
+
+    def _tasks(self, failures: Iterable[TaskFailure]) -> Iterator[Incident]:
+        for failure in failures:
+            yield Incident(
+                scope=self.dag_id,
+                object=failure.task_id,
+                rule=RULE_TASK,
+                severity="critical",
+                title=f"Task failed: {self.dag_id}.{failure.task_id}",
+                body=_sections(
+                    happened=f"Task {failure.task_id} failed after its retries; the tasks after it did not "
+                    "run. What was committed before is kept, marts is as it was unless publish itself had "
+                    "succeeded.",
+                    where=[failure.message],
+                    todo="Read the task's log (link below), remove the cause, then clear the task in "
+                    "Airflow: it and what follows it run again. The page of the DAG tells what to do for each task.",
+                    run_id=self.run_id,
+                ),
+                link=run_link(self.settings, self.run_id, self.dag_id, failure.task_id),
+            )
+
+    # ---- what is open ------------------------------------------------------------------------------------
+
+    def _open_ones(self) -> list[tuple[tuple[str, str, str], str]]:
+        self.cursor.execute(
+            "select scope, object, rule, title from ops.incidents where closed_at is null "
+            "order by incident_id"
+        )
+        return [((scope, name, rule), title) for scope, name, rule, title in self.cursor.fetchall()]
+
+    def _is_over(
+        self, key: tuple[str, str, str], desired: set[tuple[str, str, str]], successes: frozenset[str]
+    ) -> bool:
+        if key in desired:
+            return False
+        scope, name, rule = key
+        if rule == RULE_TASK:
+            # Nothing in the warehouse tells that a task works again, only its success.
+            return scope == self.dag_id and name in successes
+        return True
+
+    def _open(self, incident: Incident) -> bool:
+        self.cursor.execute(
+            """
+            insert into ops.incidents (scope, object, rule, severity, title, opened_run_id)
+            values (%s, %s, %s, %s, %s, %s)
+            on conflict (scope, object, rule) where closed_at is null do nothing
+            returning incident_id
+            """,
+            (*incident.key, incident.severity, incident.title, self.run_id),
+        )
+        row = self.cursor.fetchone()
+        if row is None:
+            return False
+        self._alert(row[0], "opened", incident.severity, incident.title, incident.body, incident.link)
+        return True
+
+    def _close(self, key: tuple[str, str, str]) -> bool:
+        self.cursor.execute(
+            """
+            update ops.incidents
+            set closed_at = clock_timestamp(), closed_run_id = %s
+            where scope = %s and object = %s and rule = %s and closed_at is null
+            returning incident_id, severity, title, opened_at, opened_run_id
+            """,
+            (self.run_id, *key),
+        )
+        row = self.cursor.fetchone()
+        if row is None:
+            return False
+        incident_id, severity, title, opened_at, opened_run_id = row
+        body = _sections(
+            happened=f"{self._how_it_ended(key)} The incident was open since {opened_at:%Y-%m-%d %H:%M} UTC "
+            f"(run {opened_run_id}).",
+            where=[],
+            todo="Nothing." if key[2] != RULE_REFUSED else "Nothing; the next run takes it in.",
+            run_id=self.run_id,
+        )
+        self._alert(incident_id, "closed", severity, f"Recovered: {title}", body, self._link())
+        return True
+
+    def _how_it_ended(self, key: tuple[str, str, str]) -> str:
+        scope, name, rule = key
+        if rule == RULE_TASK:
+            return f"Task {name} succeeded."
+        if rule == RULE_STALE:
+            return f"Data of {scope} arrives again."
+        if rule == RULE_REFUSED:
+            self.cursor.execute(
+                "select status, version, rows_loaded from raw.load_ledger "
+                "where source = %s and path = %s and is_current",
+                (scope, name),
+            )
+            row = self.cursor.fetchone()
+            if row and row[0] == "loaded":
+                return f"{name} is loaded (version {row[1]}, {row[2]:,} rows)."
+            return f"{name} is settled ({row[0] if row else 'no longer in the ledger'})."
+        self.cursor.execute(
+            "select is_accepted, is_success from ops.expectation_results where name = %s "
+            "order by result_id desc limit 1",
+            (rule,),
+        )
+        row = self.cursor.fetchone()
+        if row and row[0]:
+            return f"A person accepted that {rule} does not hold for what was loaded so far."
+        if row and row[1]:
+            return f"{rule} holds for everything touched since the last publication."
+        return f"{rule} is no longer checked."
+
+    def _link(self) -> str:
+        return run_link(self.settings, self.run_id, self.dag_id)
+
+    def _alert(self, incident_id: int, kind: str, severity: str, title: str, body: str, link: str) -> None:
+        waiting: dict[str, Any] = {name: {"status": "pending", "attempts": 0} for name in self.channels}
+        self.cursor.execute(
+            """
+            insert into ops.alerts (incident_id, kind, severity, title, body, link, run_id, deliveries)
+            values (%s, %s, %s, %s, %s, %s, %s, %s)
+            """,
+            (incident_id, kind, severity, title, body, link, self.run_id, Json(waiting)),
+        )
+
+
+def _sections(*, happened: str, where: Iterable[str], todo: str, run_id: str) -> str:
+    details = [line for line in where if line]
+    parts = [f"What happened: {happened}"]
+    if details:
+        parts.append("Where: " + "\n".join(details))
+    if todo:
+        parts.append(f"What to do: {todo}")
+    parts.append(f"Run: {run_id}")
+    return "\n\n".join(parts)
+
+
+def _stop(sentence: str) -> str:
+    return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
