@@ -33,3 +33,42 @@
 {%- macro margin_amount(net_amount, cost_amount, cancelled_cost_amount) -%}
     ({{ net_amount }} - ({{ cost_amount }} - {{ cancelled_cost_amount }}))
 {%- endmacro -%}
+
+
+{#- The amounts of a delivered line by its kind, as columns. Expects in scope: line_type, quantity, unit_price,
+    discount_amount, line_total, unit_cost, is_order_cancelled. Both facts take their amounts from here.
+
+    A sale counts on the order's date and, where its order is cancelled, is taken back on the cancellation's
+    date. A line of a cancellation document only takes back. Fees and adjustments stand beside sales; a
+    zero-priced line is worth nothing. An unknown cost makes the cost null, not zero. -#}
+{%- macro line_amounts() -%}
+    (case when line_type = 'sale' then {{ gross_amount('quantity', 'unit_price') }} else 0 end)::numeric(18, 4)
+        as gross_amount,
+    (case when line_type = 'sale' then discount_amount else 0 end)::numeric(18, 4) as discount_amount,
+    (case when line_type = 'zero_priced' then 0 else line_total end)::numeric(18, 4) as line_total,
+    (
+        case
+            when line_type = 'sale' and is_order_cancelled then quantity
+            when line_type = 'cancellation' then -quantity
+            else 0
+        end
+    )::bigint as cancelled_quantity,
+    (
+        case
+            when line_type = 'sale' and is_order_cancelled
+                then {{ line_total('quantity', 'unit_price', 'discount_amount') }}
+            when line_type = 'cancellation' then -line_total
+            else 0
+        end
+    )::numeric(18, 4) as cancelled_amount,
+    (case when line_type = 'fee' then line_total else 0 end)::numeric(18, 4) as fee_amount,
+    (case when line_type = 'adjustment' then line_total else 0 end)::numeric(18, 4) as adjustment_amount,
+    (case when line_type = 'sale' then quantity * unit_cost else 0 end)::numeric(18, 4) as cost_amount,
+    (
+        case
+            when line_type = 'sale' and is_order_cancelled then quantity * unit_cost
+            when line_type = 'cancellation' then -quantity * unit_cost
+            else 0
+        end
+    )::numeric(18, 4) as cancelled_cost_amount
+{%- endmacro -%}

@@ -1,7 +1,11 @@
 {#- Tests on large tables read what was touched since the last publication, and everything when there was none or
-    when everything was touched. In a test's `where`, `__touched__(order_date)` stands for that condition. -#}
+    when everything was touched. In a test's `where`, `__touched__(order_date)` stands for that condition, and
+    `__newly_loaded__` for rows of files that some model has not taken in yet (macros/staging.sql). -#}
 {%- macro get_where_subquery(relation) -%}
-    {%- set where = config.get('where', '') -%}
+    {%- set where = config.get('where') or '' -%}
+    {%- if '__newly_loaded__' in where -%}
+        {%- set where = where | replace('__newly_loaded__', is_newly_loaded()) -%}
+    {%- endif -%}
     {%- if '__touched__(' in where -%}
         {%- set before, rest = where.split('__touched__(')[0], where.split('__touched__(')[1] -%}
         {%- set column, after = rest.split(')')[0], rest.split(')')[1:] | join(')') -%}
@@ -52,3 +56,14 @@
         {%- do return('false') -%}
     {%- endif -%}
 {%- endmacro -%}
+
+
+{#- Generic test: the columns together are unique. -#}
+{% test unique_combination(model, columns) %}
+
+    select {{ columns | join(', ') }}, count(*) as row_count
+    from {{ model }}
+    group by {{ columns | join(', ') }}
+    having count(*) > 1
+
+{% endtest %}

@@ -1,0 +1,32 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed_rows',
+    unique_key='source_system',
+    meta={'touched': {'key': 'source_system', 'days': ['as_of_date']}},
+) }}
+
+with ledger as (
+    select * from {{ source('raw', 'load_ledger') }}
+),
+
+run as (
+    select coalesce(max(load_id_to), 0) as load_id_to from {{ source('ops', 'current_run') }}
+),
+
+-- what is in effect for each path as of the run: its latest version that took effect
+in_effect as (
+    select distinct on (ledger.source, ledger.path)
+        ledger.source,
+        ledger.status,
+        ledger.business_date
+    from ledger
+    inner join run on ledger.load_id <= run.load_id_to
+    order by ledger.source, ledger.path, ledger.version desc
+)
+
+select
+    source as source_system,
+    max(business_date) as as_of_date
+from in_effect
+where status = 'loaded' and business_date is not null
+group by source
