@@ -1,0 +1,92 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='touched_keys',
+        unique_key=['source_system', 'customer_id'],
+        indexes=[{'columns': ['source_system', 'customer_id'], 'unique': True}],
+    )
+}}
+
+{%- set window = open_window() -%}
+{%- set touched_customers -%}
+    select source_system, customer_id from ({{ touched_by(window, 'int_customer_month') }}) as months
+    union all
+    select source_system, customer_id from ({{ touched_by(window, 'int_customer_category_month') }}) as categories
+{%- endset -%}
+{%- set touched = touched_keys(window, ['source_system', 'customer_id'], touched_customers) %}
+
+with
+
+months as (
+
+    select * from {{ ref('int_customer_month') }}
+    where {{ is_touched(touched) }}
+
+),
+
+category_months as (
+
+    select * from {{ ref('int_customer_category_month') }}
+    where {{ is_touched(touched) }}
+
+),
+
+totals as (
+
+    select
+        -- ids
+        source_system,
+        customer_id,
+
+        -- dates
+        min(first_order_date) as first_order_date,
+        max(last_order_date) as last_order_date,
+        min(first_kept_order_date) as first_kept_order_date,
+        max(last_kept_order_date) as last_kept_order_date,
+
+        -- numbers
+        {{ sum_measures() }}
+    from months
+    group by source_system, customer_id
+
+),
+
+categories as (
+
+    select
+        source_system,
+        customer_id,
+        category,
+        sum(spent_amount) as spent_amount,
+        sum(unit_count) as unit_count
+    from category_months
+    group by source_system, customer_id, category
+
+),
+
+-- Most was spent in it; of equals the one with more units, then the first by name.
+
+favourites as (
+
+    select distinct on (source_system, customer_id)
+        source_system,
+        customer_id,
+        category as favourite_category
+    from categories
+    order by source_system, customer_id, spent_amount desc, unit_count desc, category collate "C"
+
+),
+
+final as (
+
+    select
+        totals.*,
+        favourites.favourite_category
+    from totals
+    left join favourites
+        on totals.source_system = favourites.source_system
+        and totals.customer_id = favourites.customer_id
+
+)
+
+select * from final
