@@ -35,12 +35,14 @@ create table raw.load_ledger (
     entity text not null,
     business_date date,
     path text not null,
+    part text,
     version integer not null check (version >= 1),
     is_current boolean not null default true,
     contract_hash text not null,
     sha256 text not null,
     bytes bigint not null,
     modified_at timestamptz,
+    header bytea,
     rows_read bigint not null default 0,
     rows_loaded bigint not null default 0,
     rows_rejected bigint not null default 0,
@@ -58,6 +60,9 @@ comment on table raw.load_ledger is
     'One row per path and version of a landed file. Law 1: rows_read = rows_loaded + rows_rejected.';
 comment on column raw.load_ledger.load_id is
     'Drawn under a lock as the transaction''s last statement, so load ids commit in order.';
+comment on column raw.load_ledger.part is 'Name of the additional part of its day (`fix-001`), or null.';
+comment on column raw.load_ledger.header is
+    'The file''s header with its line end, byte for byte: rejected rows are exported under it.';
 comment on column raw.load_ledger.is_current is 'Whether this is the newest version of its path.';
 create unique index load_ledger_current on raw.load_ledger (source, path) where is_current;
 create sequence raw.load_id_seq;

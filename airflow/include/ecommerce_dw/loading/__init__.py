@@ -1,0 +1,7 @@
+"""From landed files to raw tables: discovery, streaming COPY, rejects, the ledger, people's decisions."""
+
+from __future__ import annotations
+
+from ecommerce_dw.loading.loader import EntityLoad, FileOutcome, LoadSummary, load
+
+__all__ = ["EntityLoad", "FileOutcome", "LoadSummary", "load"]

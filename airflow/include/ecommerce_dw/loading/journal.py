@@ -1,0 +1,94 @@
+"""The journal of people's decisions, outside the database: a rebuild from the landing zone applies it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ecommerce_dw.settings import Settings
+
+DecisionKind = Literal["accept", "discard", "withdraw", "superseded"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a person decided about the bytes of a file.
+
+    Attributes:
+        decision: `superseded` ends the decision before it: other bytes came.
+        sha256: The bytes it is about; the decision does not hold for others.
+        at: When, ISO 8601 in UTC.
+    """
+
+    decision: DecisionKind
+    source: str
+    path: str
+    sha256: str
+    at: str
+    by: str
+    reason: str
+
+
+def journal_file(settings: Settings) -> Path:
+    """Where the journal is."""
+    return settings.home / "journal" / "decisions.jsonl"
+
+
+def append(
+    settings: Settings, decision: DecisionKind, source: str, path: str, sha256: str, *, reason: str
+) -> None:
+    """Write a decision to the journal, to the disk, before the database takes it over.
+
+    So a decision that the database has is always in the journal; one that did not reach the database is about
+    bytes that are still refused or loaded, and taking it again adds a line that says the same.
+    """
+    file = journal_file(settings)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    entry = {
+        "decision": decision,
+        "source": source,
+        "path": path,
+        "sha256": sha256,
+        "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "by": _user(),
+        "reason": reason,
+    }
+    line = (json.dumps(entry, ensure_ascii=False) + "\n").encode()
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, line)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def last_decisions(settings: Settings) -> dict[tuple[str, str], Decision]:
+    """The decision that holds for each (source, path), for a database that does not know the path yet."""
+    file = journal_file(settings)
+    if not file.exists():
+        return {}
+    decisions: dict[tuple[str, str], Decision] = {}
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = Decision(**json.loads(line))
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"{file}, line {number}: not a decision ({error}). Nothing was loaded. Correct the line or "
+                "take it out, then run again."
+            ) from error
+        decisions[(entry.source, entry.path)] = entry
+    return {key: entry for key, entry in decisions.items() if entry.decision != "superseded"}
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in some containers
+        return str(os.getuid())

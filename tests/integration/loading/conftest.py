@@ -1,0 +1,94 @@
+"""A landing zone and contracts of the tests' own."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg2.extensions
+import pytest
+
+from ecommerce_dw.contracts.model import Contract
+from ecommerce_dw.loading import LoadSummary, load
+from ecommerce_dw.settings import Settings
+from tests.integration.loading.shop import HEADER, LINES, PRODUCTS
+
+
+class Shop:
+    """A landing zone, and short ways to say what happens to it and to ask what came of it."""
+
+    def __init__(self, settings: Settings, owner: psycopg2.extensions.connection) -> None:
+        self.settings = settings
+        self.owner = owner
+        self.contracts: dict[str, dict[str, Contract]] = {"shop": {"products": PRODUCTS, "lines": LINES}}
+        self.landing = settings.landing("shop")
+
+    def land(self, path: str, content: str | bytes, *, header: str | None = HEADER) -> Path:
+        """Put a file into the landing zone, whole at once."""
+        data = content.encode() if isinstance(content, str) else content
+        if header is not None:
+            data = header.encode() + b"\n" + data
+        return self.land_bytes(path, data)
+
+    def land_bytes(self, path: str, data: bytes) -> Path:
+        """Put bytes into the landing zone, whole at once."""
+        file = self.landing / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name("_" + file.name)
+        temporary.write_bytes(data)
+        return temporary.rename(file)
+
+    def load(self, **options: Any) -> LoadSummary:
+        """Load what has landed."""
+        return load(self.settings, contracts=self.contracts, **options)
+
+    def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Rows of a query as the owner."""
+        with self.owner.cursor() as cursor:
+            cursor.execute(statement, parameters or None)
+            return cursor.fetchall()
+
+    def products(self) -> list[tuple[Any, ...]]:
+        """The loaded products: id, name, price, and the line they stood on."""
+        return self.query(
+            "select product_id, product_name, price, _line_number from raw.shop__products "
+            'order by product_id collate "C", _file_id, _line_number'
+        )
+
+    def reasons(self) -> dict[int, list[str]]:
+        """Reasons of the rejected rows by line."""
+        return dict(self.query("select line_number, reasons from raw.rejected_rows order by rejected_id"))
+
+    def ledger(self) -> list[tuple[Any, ...]]:
+        """The ledger: path, version, status, rows read, loaded, rejected."""
+        return self.query(
+            "select path, version, status, rows_read, rows_loaded, rows_rejected from raw.load_ledger "
+            'order by path collate "C", version'
+        )
+
+
+def day(number: int) -> str:
+    """Path of the products file of a day of January 2026."""
+    return f"products/dt={dt.date(2026, 1, number)}/products.csv"
+
+
+@pytest.fixture
+def shop(settings: Settings, owner: psycopg2.extensions.connection) -> Shop:
+    """An empty landing zone and an empty warehouse."""
+    return Shop(settings, owner)
+
+
+@pytest.fixture
+def make_shop(make_settings: Callable[..., Settings]) -> Callable[[], Shop]:
+    """Makes shops with a warehouse of their own each; they share the landing zone."""
+    from ecommerce_dw import db
+
+    def make() -> Shop:
+        settings = make_settings()
+        connection = db.connect("owner", settings=settings)
+        connection.autocommit = True
+        return Shop(settings, connection)
+
+    return make
