@@ -4,7 +4,7 @@
 {%- macro get_where_subquery(relation) -%}
     {%- set where = config.get('where') or '' -%}
     {%- if '__newly_loaded__' in where -%}
-        {%- set where = where | replace('__newly_loaded__', is_newly_loaded()) -%}
+        {%- set where = where | replace('__newly_loaded__', is_newly_loaded(relation)) -%}
     {%- endif -%}
     {%- if '__touched__(' in where -%}
         {%- set before, rest = where.split('__touched__(')[0], where.split('__touched__(')[1] -%}
