@@ -159,7 +159,7 @@
     {%- set days = touched.get('days', []) %}
     select distinct
         '{{ this.identifier }}', (select load_id_to from pg_temp.{{ temporary_name('window') }}),
-        {{ source }}, {{ key_text }}, {{ customer }}::text, {{ product }}::text, {{ 'days.day' if days else 'null::date' }},
+        {{ source }}, {{ key_text }}, {{ customer }}::text, {{ product }}::text, {{ 'touched_days.touched_day' if days else 'null::date' }},
         null::timestamptz
     from (
         select * from pg_temp.{{ removed }}
@@ -172,7 +172,8 @@
         values {% for day in days -%}
             ({{ day }}, {{ loop.first | lower }}){{ ', ' if not loop.last }}
         {%- endfor %}
-    ) as days (day, is_first) on days.day is not null or days.is_first
+    ) as touched_days (touched_day, is_first)
+        on touched_days.touched_day is not null or touched_days.is_first
     {%- endif %};
     {%- endif %}
 {%- endmacro -%}
