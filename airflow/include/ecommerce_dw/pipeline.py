@@ -45,20 +45,35 @@ def load_step(
     Returns:
         The numbers of files and rows.
     """
-    from ecommerce_dw.loading import greatest_landed_date, load
+    from ecommerce_dw.loading import load
 
     settings = settings or get_settings()
-    date = business_date or greatest_landed_date(settings, source=source)
     connection = db.connect("loader", settings=settings)
     try:
-        open_run(connection, run_id, business_date=date, source=source, is_full_refresh=is_full_refresh)
-        summary = load(settings, source=source, business_date=date, run_id=run_id)
-        run = freeze(connection, run_id)
+        open_run(
+            connection, run_id, business_date=business_date, source=source, is_full_refresh=is_full_refresh
+        )
+        summary = load(settings, source=source, business_date=business_date, run_id=run_id)
+        run = freeze(connection, run_id, business_date=summary.business_date)
     finally:
         connection.close()
-    for line in summary.lines():
-        _logger.info("%s", line)
-    return {"business_date": date and date.isoformat(), "load_id_to": run.load_id_to, **summary.as_dict()}
+    for outcome in summary.outcomes:
+        if outcome.outcome != "loaded":
+            _logger.warning("%s %s: %s %s", outcome.source, outcome.path, outcome.outcome, outcome.message)
+    return {
+        "business_date": run.business_date and run.business_date.isoformat(),
+        "load_id_to": run.load_id_to,
+        "files_loaded": summary.files_loaded,
+        "files_skipped": summary.files_skipped,
+        "files_refused": summary.files_refused,
+        "files_failed": summary.files_failed,
+        "rows_read": summary.rows_read,
+        "rows_loaded": summary.rows_loaded,
+        "rows_rejected": summary.rows_rejected,
+        "unmatched": list(summary.unmatched[:20]),
+        "missing": list(summary.missing[:20]),
+        "seconds": round(summary.seconds, 2),
+    }
 
 
 def freshness_step(*, run_id: str, settings: Settings | None = None) -> dict[str, str]:

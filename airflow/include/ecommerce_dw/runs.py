@@ -59,17 +59,26 @@ def open_run(
         return Run(*_one(cursor))
 
 
-def freeze(connection: psycopg2.extensions.connection, run_id: str) -> Run:
-    """Freeze the upper end of the load ids that every layer of this run takes in. Commits."""
+def freeze(
+    connection: psycopg2.extensions.connection, run_id: str, *, business_date: dt.date | None = None
+) -> Run:
+    """Freeze the upper end of the load ids that every layer of this run takes in. Commits.
+
+    Args:
+        connection: To the warehouse.
+        run_id: The run.
+        business_date: The day the run turned out to be about, where it was opened without one.
+    """
     with connection, connection.cursor() as cursor:
         cursor.execute(
             f"""
             update ops.runs
-            set load_id_to = (select coalesce(max(load_id), 0) from raw.load_ledger)
+            set load_id_to = (select coalesce(max(load_id), 0) from raw.load_ledger),
+                business_date = coalesce(business_date, %s)
             where run_id = %s
             returning {_COLUMNS}
             """,
-            (run_id,),
+            (business_date, run_id),
         )
         return Run(*_one(cursor))
 
