@@ -216,7 +216,8 @@ isolate() {
     local name
     for name in $(compgen -e); do
         case $name in
-            AIRFLOW__* | AIRFLOW_HOME | AIRFLOW_CONFIG | PG[A-Z]* | DBT_* | PYTHONPATH | PYTHONHOME | PYTHONSTARTUP)
+            AIRFLOW__* | AIRFLOW_HOME | AIRFLOW_CONFIG | PG[A-Z]* | DBT_* | PYTHONPATH | PYTHONHOME | \
+                PYTHONSTARTUP | PYTHONDONTWRITEBYTECODE | VIRTUAL_ENV)
                 unset "$name"
                 ;;
         esac

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ecommerce_dw import db
 from ecommerce_dw.migrations import migrate
 from ecommerce_dw.platform import database, orchestrator
 from ecommerce_dw.platform.configuration import DAG_ID, UI_PASSWORD, UI_USER, write_configuration
@@ -159,10 +160,24 @@ def only_one(settings: Settings, *, take_over: bool = False) -> Iterator[None]:
 
 
 def _make_raw_tables(settings: Settings) -> None:
-    from ecommerce_dw.loading import ensure_tables
+    from ecommerce_dw.contracts.reader import read_contracts
+    from ecommerce_dw.loading.ddl import ensure_tables
 
     migrate(settings)
-    ensure_tables(settings)
+    contracts = read_contracts(settings.contracts_dir)
+    connection = db.connect("loader", settings=settings)
+    try:
+        ensure_tables(connection, [each for entities in contracts.values() for each in entities.values()])
+    finally:
+        connection.close()
+
+
+def _greatest_landed_date(settings: Settings, source: str) -> dt.date | None:
+    from ecommerce_dw.contracts.reader import read_contracts
+    from ecommerce_dw.loading.discover import discover
+
+    zone = discover(settings.landing(source), read_contracts(settings.contracts_dir)[source])
+    return max((file.business_date for file in zone.files), default=None)
 
 
 def _make_sample(settings: Settings, request: DevRequest, screen: _Screen) -> Sample:
@@ -230,14 +245,12 @@ def _parameters(
     if request.source not in (None, "all"):
         parameters["source"] = request.source
     if request.source not in (None, SOURCE, "all"):
-        from ecommerce_dw.loading import greatest_landed_date
-
-        date = greatest_landed_date(settings, source=request.source)
+        source = str(request.source)
+        date = _greatest_landed_date(settings, source)
         if date is None:
-            landing = settings.landing(str(request.source))
             raise PlatformError(
-                f"There are no files of source {request.source} in its landing folder {landing}. Give the "
-                f"folder with --landing DIR (or the setting LANDING_{str(request.source).upper()})."
+                f"There are no files of source {source} in its landing folder {settings.landing(source)}. "
+                f"Give the folder with --landing DIR (or the setting LANDING_{source.upper()})."
             )
         parameters["business_date"] = date.isoformat()
     elif sample is not None and sample.last != interval_date:

@@ -126,11 +126,16 @@ def stop(home: Path, names: Iterable[str], *, patience: float = 20.0) -> list[st
         The names of those of which something ran.
     """
     known = [started for name in names if (started := find(home, name))]
-    running = [started.name for started in known if _signal(started.members(), kill=False)]
-    deadline = time.monotonic() + patience
-    while remaining := [process for started in known for process in started.members()]:
-        if time.monotonic() > deadline:
-            _signal(remaining, kill=True)
+    running = [started.name for started in known if started.members()]
+    # The leaders end their children in good order and say in Airflow's metadata that they have ended;
+    # what is left of them later is asked, then killed.
+    leaders = [leader for started in known if (leader := started.leader())]
+    _signal(leaders, kill=False)
+    _wait_for(known, patience / 2 if leaders else 0)
+    _signal(_members(known), kill=False)
+    _wait_for(known, patience / 2)
+    while remaining := _members(known):
+        _signal(remaining, kill=True)
         time.sleep(0.1)
     for started in known:
         _pid_file(home, started.name).unlink(missing_ok=True)
@@ -148,13 +153,20 @@ def tail(path: Path, lines: int) -> list[str]:
     return text.splitlines()[-lines:] if lines > 0 else []
 
 
-def _signal(processes: Iterable[psutil.Process], *, kill: bool) -> bool:
-    signalled = False
+def _wait_for(known: Iterable[Started], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while _members(known) and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def _members(known: Iterable[Started]) -> list[psutil.Process]:
+    return [process for started in known for process in started.members()]
+
+
+def _signal(processes: Iterable[psutil.Process], *, kill: bool) -> None:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill() if kill else process.terminate()
-            signalled = True
-    return signalled
 
 
 def _pid_file(home: Path, name: str) -> Path:

@@ -106,7 +106,62 @@ def read_summary(settings: Settings, run_id: str | None) -> Summary:
 
 
 def _business_numbers(connection: psycopg2.extensions.connection) -> dict[str, dict[str, str]]:
-    return {}
+    """Five numbers of each shop, from the published marts."""
+    shops = _rows(
+        connection,
+        """
+        with sales as (
+            select
+                source_system,
+                max(currency) as currency,
+                sum(order_count) as order_count,
+                sum(net_amount) as net_amount,
+                sum(margin_amount) as margin_amount,
+                sum(cancelled_amount) / nullif(sum(gross_amount), 0) as cancelled_share,
+                count(*) = count(margin_amount) as has_margin
+            from marts.sales_summary
+            where period_type = 'month'
+            group by source_system
+        ),
+
+        buyers as (
+            select
+                source_system, count(*) as customer_count,
+                count(*) filter (where order_count > 1) as repeaters
+            from marts.customer_summary
+            where order_count > 0
+            group by source_system
+        ),
+
+        best_sellers as (
+            select distinct on (source_system) source_system, product_name, net_amount
+            from marts.product_performance
+            order by source_system, net_amount desc nulls last, product_id
+        )
+
+        select
+            sales.source_system, sales.currency, sales.order_count, sales.net_amount,
+            case when sales.has_margin then sales.margin_amount / nullif(sales.net_amount, 0) end,
+            sales.cancelled_share, buyers.customer_count, buyers.repeaters, best_sellers.product_name,
+            best_sellers.net_amount
+        from sales
+        left join buyers using (source_system)
+        left join best_sellers using (source_system)
+        order by sales.source_system
+        """,
+        may_be_missing=True,
+    )
+    numbers: dict[str, dict[str, str]] = {}
+    for shop, currency, orders, net, margin, cancelled, buyers, repeaters, product, product_net in shops:
+        numbers[shop] = {
+            "orders": f"{orders:,}",
+            "net revenue": f"{net:,.2f} {currency}" + (f" ({cancelled:.1%} cancelled)" if cancelled else ""),
+            "contribution margin": "unknown (no costs)" if margin is None else f"{margin:.1%}",
+            "customers who bought": f"{buyers or 0:,}"
+            + (f" ({repeaters / buyers:.1%} more than once)" if buyers else ""),
+            "best seller": "-" if product is None else f"{product} ({product_net:,.2f} {currency})",
+        }
+    return numbers
 
 
 def _rows(
