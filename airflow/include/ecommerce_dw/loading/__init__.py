@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from ecommerce_dw.loading.loader import EntityLoad, FileOutcome, LoadSummary, load
+from ecommerce_dw.loading.loader import load
+from ecommerce_dw.loading.outcome import EntityLoad, FileOutcome, LoadSummary
 
 __all__ = ["EntityLoad", "FileOutcome", "LoadSummary", "load"]
