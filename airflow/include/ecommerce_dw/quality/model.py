@@ -63,19 +63,31 @@ class Scope:
         run_id: The run it belongs to.
         since: Load id of the last publication; later loads are validated. 0 means everything.
         upto: Greatest load id of the run.
-        touched: Per model, how many keys were touched; `None` stands for every row of it.
-        marks: Per model, the load id from which (inclusive) its touches are validated.
+        is_full: Whether everything is validated: nothing was published yet, or the run rebuilds everything.
+        touched_since: Place in `ops.touched` of the oldest publication.
+        published: Per published table, the place in `ops.touched` of its last publication.
+        rebuilt: Models that were rebuilt in full since.
+        accepted_to: Loads up to here are left out.
     """
 
     run_id: str
     since: int
     upto: int
-    touched: Mapping[str, int | None] = field(default_factory=dict)
-    marks: Mapping[str, int] = field(default_factory=dict)
+    is_full: bool
+    touched_since: int = 0
+    published: Mapping[str, int] = field(default_factory=dict)
+    rebuilt: frozenset[str] = frozenset()
+    accepted_to: int = 0
 
-    def is_full(self, model: str) -> bool:
-        """Whether every row of a model is validated."""
-        return self.touched.get(model, None) is None
+    def is_everything(self, *models: str) -> bool:
+        """Whether every row is validated, because one of these models was rebuilt or everything is."""
+        return self.is_full or not self.rebuilt.isdisjoint(models)
+
+    def touched(self, model: str, alias: str = "t") -> str:
+        """Condition on `ops.touched`: what this model replaced since the last publication."""
+        since = self.published.get(model, self.touched_since)
+        condition = f"{alias}.model = '{model}' and {alias}.touched_seq > {since} and {alias}.key <> '*'"
+        return condition + (f" and {alias}.load_id > {self.accepted_to}" if self.accepted_to else "")
 
 
 @dataclass(frozen=True)
@@ -245,13 +257,14 @@ def no_rows(
     return Expectation(name, severity, "no_rows", {"sql": sql}, meaning, remedy, is_acceptable)
 
 
-_BUILD_REMEDY = (
+#: What to do where the models, not the files, are wrong.
+BUILD_REMEDY = (
     "This is a defect of the models, not of a file: see the rows, correct the model, then build it again "
     "with `ecommerce-dw build --full-refresh`."
 )
 
 
-def unique(table: str, *columns: str, remedy: str = _BUILD_REMEDY) -> Expectation:
+def unique(table: str, *columns: str, remedy: str = BUILD_REMEDY) -> Expectation:
     """One row per value of these columns (critical)."""
     text = f"{table}.{', '.join(columns)} is unique"
     meaning = f"Two rows of {table} have the same {', '.join(columns)}: whatever joins it counts twice."
@@ -260,7 +273,7 @@ def unique(table: str, *columns: str, remedy: str = _BUILD_REMEDY) -> Expectatio
     return Expectation(text, "critical", "compound_unique", {"columns": columns}, meaning, remedy)
 
 
-def not_null(table: str, column: str, remedy: str = _BUILD_REMEDY) -> Expectation:
+def not_null(table: str, column: str, remedy: str = BUILD_REMEDY) -> Expectation:
     """A column that is always filled (critical)."""
     return Expectation(
         f"{table}.{column} is never null",
@@ -272,7 +285,7 @@ def not_null(table: str, column: str, remedy: str = _BUILD_REMEDY) -> Expectatio
     )
 
 
-def in_set(table: str, column: str, values: Sequence[Any], remedy: str = _BUILD_REMEDY) -> Expectation:
+def in_set(table: str, column: str, values: Sequence[Any], remedy: str = BUILD_REMEDY) -> Expectation:
     """A column that has only these values; null is none of this expectation's business (critical)."""
     return Expectation(
         f"{table}.{column} has a known value",
@@ -291,7 +304,7 @@ def between(
     maximum: float | None = None,
     *,
     severity: Severity = "critical",
-    remedy: str = _BUILD_REMEDY,
+    remedy: str = BUILD_REMEDY,
 ) -> Expectation:
     """A number within bounds, inclusive; null is none of this expectation's business."""
     bounds = " and ".join(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: refused file is settled by its path, not by accepting these.
 REFUSALS = ("load_ledger.no file is refused", "load_ledger.no tolerated file is refused")
 
+#: Days a row may wait for what it points at before somebody is told, and after which nobody is told any more.
+PATIENCE_DAYS, FORGET_DAYS = 3, 30
 #: Share of a day's money that may differ between orders and lines before the run stops.
 MONEY_TOLERANCE = "0.01"
 
@@ -292,11 +294,15 @@ _MISSING_ENTITY = f"""
 
 
 def _table(scope: Scope, contract: Contract, siblings: Mapping[str, Contract]) -> Suite | None:
-    expectations = [*_versions(contract), *_money(scope, contract, siblings)]
+    expectations = [
+        *_versions(contract),
+        *_references(contract, siblings),
+        *_money(scope, contract, siblings),
+    ]
     if not expectations:
         return None
     files = ""
-    if scope.since > 0:
+    if not scope.is_full:
         touched = f"select l.file_id from raw.load_ledger as l where {_touched_files(scope, 'l')}"
         files = f" where r._file_id in ({touched})"
     return Suite(contract.table, f"select r.* from raw.{contract.table} as r{files}", tuple(expectations))
@@ -344,6 +350,42 @@ def _versions(contract: Contract) -> Iterator[Expectation]:
             severity="warning",
             meaning=f"The versions of one {', '.join(key)} name different {column}s; the latest wins.",
             remedy=_LOOK_REMEDY,
+        )
+
+
+def _references(contract: Contract, siblings: Mapping[str, Contract]) -> Iterator[Expectation]:
+    """Late is normal (the warehouse waits, or infers a member); late for days is not."""
+    for column in contract.columns:
+        if column.references is None or column.references[0] not in siblings:
+            continue
+        entity, key = column.references
+        target = siblings[entity]
+        yield no_rows(
+            f"{contract.table}.{column.name} is delivered within {PATIENCE_DAYS} days",
+            f"""
+            with newest as (
+                select max(l.business_date) as business_date
+                from raw.load_ledger as l
+                where l.source = {_text(contract.source)} and l.is_current and l.status = 'loaded'
+            )
+            select r.{column.name}, count(*) as row_count, min(l.business_date) as waiting_since
+            from newest as n
+            join raw.load_ledger as l
+                on l.business_date >= n.business_date - {FORGET_DAYS}
+                and l.business_date <= n.business_date - {PATIENCE_DAYS}
+            join raw.{contract.table} as r on r._file_id = l.file_id
+            where
+                l.source = {_text(contract.source)} and l.entity = {_text(contract.entity)}
+                and l.is_current and l.status = 'loaded' and r.{column.name} is not null
+                and not exists (select from raw.{target.table} as t where t.{key} = r.{column.name})
+            group by r.{column.name}
+            order by waiting_since, r.{column.name}
+            """,
+            severity="warning",
+            meaning=f"Rows of {contract.table} name a {column.name} that {target.table} still lacks after "
+            f"{PATIENCE_DAYS} days. They wait or point at an inferred member (see ops.flagged_rows).",
+            remedy=f"The run goes on. Ask the producer for the missing {entity}; they take their place "
+            "whenever they come.",
         )
 
 

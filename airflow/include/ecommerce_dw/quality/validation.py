@@ -61,7 +61,7 @@ def validate(settings: Settings, checkpoint: Checkpoint, run_id: str) -> Validat
         # Accepted up to an earlier load: what came after it is looked at by itself.
         for since in sorted({mark for mark in accepted.values() if mark < scope.upto}):
             names = {name for name, mark in accepted.items() if mark == since}
-            later = _after(scope, since)
+            later = resolve_scope(connection, run_id, accepted_to=since)
             again = _only(suites(settings, connection, checkpoint, later), names)
             still = {o.name for o in gx.run(settings, checkpoint, again, run_id, None) if not o.is_success}
             for name in names & still:
@@ -79,8 +79,9 @@ def suites(
     settings: Settings, connection: db.Connection, checkpoint: Checkpoint, scope: Scope
 ) -> tuple[Suite, ...]:
     """The suites of a checkpoint for a scope."""
+    from ecommerce_dw.contracts.reader import read_contracts
+
     if checkpoint == "raw":
-        from ecommerce_dw.contracts.reader import read_contracts
         from ecommerce_dw.quality import raw
 
         with connection, connection.cursor() as cursor:
@@ -90,7 +91,7 @@ def suites(
     if checkpoint == "warehouse":
         from ecommerce_dw.quality import warehouse
 
-        return warehouse.suites(scope)
+        return warehouse.suites(scope, read_contracts(settings.contracts_dir), connection)
     from ecommerce_dw.quality import marts
 
     return marts.suites(scope)
@@ -113,16 +114,6 @@ def _accepted(
             (failed, scope.since),
         )
         return {name: int(mark) for name, mark in cursor if name in acceptable}
-
-
-def _after(scope: Scope, since: int) -> Scope:
-    """The part of a scope that was loaded after a load id."""
-    return dataclasses.replace(
-        scope,
-        since=since,
-        touched={model: count or 0 for model, count in scope.touched.items()},
-        marks={model: max(mark, since + 1) for model, mark in scope.marks.items()},
-    )
 
 
 def _only(written: Sequence[Suite], names: set[str]) -> tuple[Suite, ...]:
