@@ -35,7 +35,7 @@ itself, and a late file is taken by the next run. **Backfill:** `airflow backfil
 ecommerce_etl_pipeline --from-date … --to-date …`. Any order of days ends in the same warehouse.
 """  # noqa: E501 (rows of a table)
 
-MARTS = Asset("postgres://warehouse/ecommerce_dw/marts", group="warehouse")
+MARTS = Asset(name="marts", uri="warehouse://ecommerce_dw/marts", group="warehouse")
 
 
 @dag(
