@@ -192,26 +192,26 @@ final as (
         measured.order_count,
         measured.unit_count,
         measured.cancelled_unit_count,
-        measured.gross_amount,
-        measured.discount_amount,
-        measured.cancelled_amount,
-        measured.refund_amount,
-        measured.net_amount,
-        measured.kept_cost_amount as cost_amount,
-        measured.net_amount - measured.kept_cost_amount as margin_amount,
-        round((measured.net_amount - measured.kept_cost_amount) / nullif(measured.net_amount, 0), 6)
+        measured.gross_amount::numeric(18, 4) as gross_amount,
+        measured.discount_amount::numeric(18, 4) as discount_amount,
+        measured.cancelled_amount::numeric(18, 4) as cancelled_amount,
+        measured.refund_amount::numeric(18, 4) as refund_amount,
+        measured.net_amount::numeric(18, 4) as net_amount,
+        measured.kept_cost_amount::numeric(18, 4) as cost_amount,
+        (measured.net_amount - measured.kept_cost_amount)::numeric(18, 4) as margin_amount,
+        round((measured.net_amount - measured.kept_cost_amount) / nullif(measured.net_amount, 0), 6)::numeric(18, 6)
             as margin_rate,
-        round(measured.gross_amount / nullif(measured.unit_count, 0), 4) as average_price,
-        round(ranked.net_share, 6) as net_share,
-        round(ranked.cumulative_share, 6) as cumulative_net_share,
-        measured.recent_net_amount,
-        measured.previous_net_amount,
+        round(measured.gross_amount / nullif(measured.unit_count, 0), 4)::numeric(18, 4) as average_price,
+        round(ranked.net_share, 6)::numeric(18, 6) as net_share,
+        round(ranked.cumulative_share, 6)::numeric(18, 6) as cumulative_net_share,
+        measured.recent_net_amount::numeric(18, 4) as recent_net_amount,
+        measured.previous_net_amount::numeric(18, 4) as previous_net_amount,
         case
             when measured.previous_net_amount > 0
                 then round(
                     (measured.recent_net_amount - measured.previous_net_amount) / measured.previous_net_amount, 6
                 )
-        end as net_change_ratio,
+        end::numeric(18, 6) as net_change_ratio,
 
         -- booleans
         measured.is_active,

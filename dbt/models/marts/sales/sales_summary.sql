@@ -89,24 +89,25 @@ final as (
         coalesce(period_customers.customer_count, 0) as customer_count,
         measured.unit_count,
         measured.cancelled_unit_count,
-        measured.gross_amount,
-        measured.discount_amount,
-        measured.cancelled_amount,
-        measured.refund_amount,
-        measured.net_amount,
-        measured.fee_amount,
-        measured.adjustment_amount,
-        measured.shipping_amount,
-        measured.tax_amount,
-        measured.kept_cost_amount as cost_amount,
-        measured.net_amount - measured.kept_cost_amount as margin_amount,
-        round((measured.net_amount - measured.kept_cost_amount) / nullif(measured.net_amount, 0), 6)
+        measured.gross_amount::numeric(18, 4) as gross_amount,
+        measured.discount_amount::numeric(18, 4) as discount_amount,
+        measured.cancelled_amount::numeric(18, 4) as cancelled_amount,
+        measured.refund_amount::numeric(18, 4) as refund_amount,
+        measured.net_amount::numeric(18, 4) as net_amount,
+        measured.fee_amount::numeric(18, 4) as fee_amount,
+        measured.adjustment_amount::numeric(18, 4) as adjustment_amount,
+        measured.shipping_amount::numeric(18, 4) as shipping_amount,
+        measured.tax_amount::numeric(18, 4) as tax_amount,
+        measured.kept_cost_amount::numeric(18, 4) as cost_amount,
+        (measured.net_amount - measured.kept_cost_amount)::numeric(18, 4) as margin_amount,
+        round((measured.net_amount - measured.kept_cost_amount) / nullif(measured.net_amount, 0), 6)::numeric(18, 6)
             as margin_rate,
         {{ average_order_value(
             'measured.gross_amount', 'measured.discount_amount', 'measured.order_count'
-        ) }} as average_order_value,
-        measured.guest_net_amount,
-        round(measured.guest_order_count::numeric / nullif(measured.order_count, 0), 6) as guest_order_share,
+        ) }}::numeric(18, 4) as average_order_value,
+        measured.guest_net_amount::numeric(18, 4) as guest_net_amount,
+        round(measured.guest_order_count::numeric / nullif(measured.order_count, 0), 6)::numeric(18, 6)
+            as guest_order_share,
 
         -- booleans
         measured.period_end <= as_of.as_of_date as is_complete
