@@ -20,6 +20,7 @@ from rich.console import Console
 
 from ecommerce_dw.platform import database, orchestrator, processes
 from ecommerce_dw.platform.configuration import (
+    as_started,
     foreign_names,
     own_variables,
     program_environment,
@@ -134,7 +135,7 @@ def stop(quiet: bool) -> None:
 def status(as_json: bool) -> None:
     """What runs, how it is, how large the warehouse is, the last runs."""
     with _errors():
-        settings = database.at_running_port(get_settings())
+        settings = _settings_in_use()
         report = _status(settings)
     if as_json:
         click.echo(json.dumps(report, indent=2, default=str))
@@ -159,7 +160,7 @@ def status(as_json: bool) -> None:
 def env() -> None:
     """Print the shell variables for airflow, dbt, psql and ecommerce-dw."""
     with _errors():
-        settings = database.at_running_port(get_settings())
+        settings = _settings_in_use()
         _need_configuration(settings)
     for name in foreign_names():
         click.echo(f"unset {name}")
@@ -176,7 +177,7 @@ def env() -> None:
 def run(arguments: tuple[str, ...]) -> None:
     """Run one command in the platform's environment."""
     with _errors():
-        settings = database.at_running_port(get_settings())
+        settings = _settings_in_use()
         _need_configuration(settings)
     _execute(list(arguments), settings)
 
@@ -192,7 +193,7 @@ def run(arguments: tuple[str, ...]) -> None:
 def psql(arguments: tuple[str, ...]) -> None:
     """PostgreSQL's shell on the warehouse, as its owner."""
     with _errors():
-        settings = database.at_running_port(get_settings())
+        settings = _settings_in_use()
         _need_configuration(settings)
         program = str(binaries_dir() / "psql")
         if not settings.is_embedded and (system := shutil.which("psql")):
@@ -272,6 +273,11 @@ _MADE = (
     "sample.json",
     "landing.env",
 )
+
+
+def _settings_in_use() -> Settings:
+    """The settings with the ports that things listen on now: they may have been set for `dev` alone."""
+    return database.at_running_port(as_started(get_settings()))
 
 
 def _stop(settings: Settings) -> list[str]:

@@ -129,6 +129,14 @@ def airflow_options(settings: Settings) -> dict[str, dict[str, str]]:
     }
 
 
+def as_started(settings: Settings) -> Settings:
+    """The settings with the UI's port that the platform was started with, whatever was set since."""
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(airflow_home(settings) / "airflow.cfg")
+    port = parser.getint("api", "port", fallback=settings.airflow_port)
+    return settings.model_copy(update={"airflow_port": port})
+
+
 def write_configuration(settings: Settings) -> str:
     """Write everything the platform's programs read; the text of Airflow's configuration.
 
