@@ -81,7 +81,8 @@ class RawRows:
                 cursor.execute(
                     """
                     insert into raw.rejected_rows
-                        (file_id, source, entity, business_date, path, line_number, raw_line, raw_bytes, keys, reasons)
+                        (file_id, source, entity, business_date, path, line_number, raw_line, raw_bytes, keys,
+                        reasons)
                     values (%s, %s, %s, %s, %s, %s, 'x', 'x', %s, '{quantity: not a number}')
                     """,
                     (file_id, source, entity, date, path, number, json.dumps(keys)),
@@ -123,8 +124,8 @@ class RawRows:
                     rows_loaded, rows_rejected, status, load_id, finished_at, message
                 )
                 values (
-                    %(source)s, %(entity)s, %(date)s, %(path)s, %(version)s, 'h', 's', 1, %(read)s, %(loaded)s,
-                    %(rejected)s, %(status)s,
+                    %(source)s, %(entity)s, %(date)s, %(path)s, %(version)s, 'h', 's', 1, %(read)s,
+                    %(loaded)s, %(rejected)s, %(status)s,
                     case when %(status)s = 'loaded' then nextval('raw.load_id_seq') end, clock_timestamp(),
                     case when %(status)s = 'refused' then 'too many rows failed' end
                 )

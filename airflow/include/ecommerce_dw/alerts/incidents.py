@@ -343,7 +343,7 @@ class _Book:
                     "succeeded.",
                     where=[failure.message],
                     todo="Read the task's log (link below), remove the cause, then clear the task in "
-                    "Airflow: it and what follows it run again. The DAG's page tells what to do for each task.",
+                    "Airflow: it and what follows it run again. The DAG's page has a hint for each task.",
                     run_id=self.run_id,
                 ),
                 link=run_link(self.settings, self.run_id, self.dag_id, failure.task_id),

@@ -1,0 +1,192 @@
+"""A small warehouse of both shops, built once by dbt; every test gets a copy of its own."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ecommerce_dw import db
+from ecommerce_dw.platform.postgres import EmbeddedPostgres
+from ecommerce_dw.quality import ValidationSummary, validate
+from ecommerce_dw.quality.model import Checkpoint
+from ecommerce_dw.runs import freeze, open_run
+from ecommerce_dw.settings import Settings
+from tests.conftest import settings_for
+from tests.support.dbt_warehouse import DbtDatabase
+from tests.support.raw_rows import RawRows, customer, item, order, product
+
+RUN = "run-1"
+_numbers = itertools.count(1)
+
+
+def load_two_shops(raw: RawRows) -> None:
+    """A few days of both shops with every kind of line; O9 stands alone on its day and has no items."""
+    raw.create_tables("ecommerce", "online_retail")
+    at = "2026-03-{:02} 12:00:00+00".format
+    people = [customer(f"C{n}", at(1)) for n in range(1, 5)]
+    things = [product(f"P{n}", at(1)) for n in range(1, 5)]
+    raw.load("ecommerce", "customers", "2026-03-01", people)
+    raw.load("ecommerce", "products", "2026-03-01", things)
+    # C1, C3, P1 and P3 get a second version, P2 one of the same cost
+    raw.load(
+        "ecommerce",
+        "customers",
+        "2026-03-04",
+        [customer("C1", at(4), city="Oslo"), customer("C3", at(4), city="Oslo")],
+    )
+    raw.load(
+        "ecommerce",
+        "products",
+        "2026-03-04",
+        [product("P1", at(4), cost=7), product("P2", at(4), price=12), product("P3", at(4), cost=7)],
+    )
+    raw.load(
+        "ecommerce",
+        "orders",
+        "2026-03-02",
+        [order("O1", at(2), goods=40), order("O2", at(2), customer_id="C2")],
+    )
+    raw.load(
+        "ecommerce",
+        "order_items",
+        "2026-03-02",
+        [
+            item("I1", "O1", at(2)),
+            item("I2", "O1", at(2), product_id="P2"),
+            item("I3", "O2", at(2)),
+        ],
+    )
+    raw.load(
+        "ecommerce",
+        "orders",
+        "2026-03-05",
+        [
+            order("O2", at(2), customer_id="C2", order_status="cancelled", updated_at=at(5)),
+            order("O3", at(5), customer_id=None),
+        ],
+    )
+    # I9 waits for its order
+    raw.load("ecommerce", "order_items", "2026-03-05", [item("I4", "O3", at(5)), item("I9", "O99", at(5))])
+    raw.load(
+        "ecommerce",
+        "orders",
+        "2026-03-06",
+        [order("O9", at(6), goods=0, shipping_cost=0, tax_amount=0, total_amount=0)],
+    )
+
+    def line(invoice: str, code: str, quantity: int, price: float, who: str | None) -> dict[str, object]:
+        return {
+            "invoice_no": invoice,
+            "stock_code": code,
+            "description": f"THING {code}",
+            "quantity": quantity,
+            "invoice_date": "2010-12-01 08:26:00+00",
+            "unit_price": price,
+            "customer_id": who,
+            "country": "United Kingdom",
+        }
+
+    raw.load(
+        "online_retail",
+        "lines",
+        "2010-12-01",
+        [
+            line("536365", "85123A", 6, 2.55, "17850.0"),
+            line("536365", "85123A", 6, 2.55, "17850.0"),
+            line("536365", "71053", 8, 3.39, "17850.0"),
+            line("536365", "POST", 1, 18, "17850.0"),
+            line("536366", "71053", 2, 3.39, None),
+            line("536366", "22139", 56, 0, None),
+            line("C536379", "85123A", -2, 2.55, "17850.0"),
+            line("C536379", "D", -1, 27.5, "17850.0"),
+        ],
+    )
+
+
+@dataclass
+class Warehouse:
+    """A built warehouse of a test's own."""
+
+    settings: Settings
+    owner: db.Connection
+
+    def execute(self, *statements: str) -> None:
+        """Run statements as the owner, each committed."""
+        with self.owner.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+    def loosen(self, table: str) -> None:
+        """Drop what keeps a table sound: constraints and unique indexes."""
+        with self.owner.cursor() as cursor:
+            cursor.execute(
+                """
+                -- a primary key first: it holds its columns' not null
+                select contype <> 'p',
+                    format('alter table %%s drop constraint %%I', conrelid::regclass, conname)
+                from pg_constraint where conrelid = %(table)s::regclass
+                union all
+                select true, format('drop index %%s', indexrelid::regclass)
+                from pg_index as i
+                where indrelid = %(table)s::regclass and indisunique
+                    and not exists (select from pg_constraint as c where c.conindid = i.indexrelid)
+                order by 1
+                """,
+                {"table": table},
+            )
+            for _, statement in cursor.fetchall():
+                cursor.execute(statement)
+
+    def failed(self, checkpoint: Checkpoint, run_id: str = RUN) -> list[str]:
+        """Names of the expectations that do not hold."""
+        return [r.name for r in self.validate(checkpoint, run_id).results if not r.is_success]
+
+    def validate(self, checkpoint: Checkpoint, run_id: str = RUN) -> ValidationSummary:
+        """Run a checkpoint."""
+        return validate(self.settings, checkpoint, run_id)
+
+
+@pytest.fixture(scope="session")
+def built(
+    postgres: EmbeddedPostgres, template_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
+    """The database that tests copy, and the folder dbt worked in."""
+    name = f"quality_built_{os.getpid()}"
+    home = tmp_path_factory.mktemp("quality_built")
+    postgres.execute(f"create database {name} template {template_database} strategy file_copy")
+    settings = settings_for(postgres, name, home)
+    connection = db.connect("owner", settings=settings)
+    try:
+        connection.autocommit = True
+        raw = RawRows(connection, settings)
+        load_two_shops(raw)
+        connection.autocommit = False
+        open_run(connection, RUN, business_date=dt.date(2026, 3, 6))
+        freeze(connection, RUN)
+    finally:
+        connection.close()
+    dbt = DbtDatabase(settings, home / "dbt")
+    dbt.parse()
+    for command in ("seed", "run"):
+        outcome = dbt.invoke("--quiet", command)
+        assert outcome.success, outcome.exception or [r.message for r in outcome.result.results]
+    return name, home
+
+
+@pytest.fixture
+def warehouse(postgres: EmbeddedPostgres, built: tuple[str, Path], tmp_path: Path) -> Iterator[Warehouse]:
+    """A built warehouse of the test's own."""
+    name = f"quality_{os.getpid()}_{next(_numbers)}"
+    postgres.execute(f"create database {name} template {built[0]} strategy file_copy")
+    settings = settings_for(postgres, name, tmp_path / "home")
+    connection = db.connect("owner", settings=settings)
+    connection.autocommit = True
+    yield Warehouse(settings, connection)
+    connection.close()
+    postgres.execute(f"drop database {name} with (force)")
