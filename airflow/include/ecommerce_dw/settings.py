@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 #: Top of the checkout: the package is installed in editable mode from it.
@@ -81,6 +81,11 @@ class Settings(BaseSettings):
     alert_webhook_url: str = Field(
         default="", description="Slack-compatible webhook for alerts. Empty: none."
     )
+
+    @field_validator("contracts_dir")
+    @classmethod
+    def _from_checkout(cls, value: Path) -> Path:
+        return PROJECT_DIR / value.expanduser()
 
     @property
     def home(self) -> Path:

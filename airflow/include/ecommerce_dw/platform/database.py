@@ -8,7 +8,7 @@ from psycopg2 import errors, sql
 
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.postgres import EmbeddedPostgres, reachable_folder
-from ecommerce_dw.settings import Settings
+from ecommerce_dw.settings import Role, Settings
 
 #: Oldest PostgreSQL that works: the loader needs virtual generated columns and COPY's reject limit.
 MINIMUM_VERSION = 18
@@ -99,6 +99,21 @@ def prepare(settings: Settings) -> str:
                     )
             cursor.execute("show server_version")
             return str((cursor.fetchone() or ("",))[0]).split()[0]
+    finally:
+        connection.close()
+
+
+def set_role_passwords(settings: Settings) -> None:
+    """Give the warehouse's roles the passwords that are set now: the migration set those of its day."""
+    connection = connect(settings, settings.warehouse_db)
+    try:
+        with connection.cursor() as cursor:
+            roles: tuple[Role, ...] = ("loader", "transformer", "analyst")
+            for role in roles:
+                login, password = settings.role_login(role)
+                cursor.execute(
+                    sql.SQL("alter role {} password %s").format(sql.Identifier(login)), (password,)
+                )
     finally:
         connection.close()
 

@@ -164,6 +164,7 @@ def _make_raw_tables(settings: Settings) -> None:
     from ecommerce_dw.loading.ddl import ensure_tables
 
     migrate(settings)
+    database.set_role_passwords(settings)
     contracts = read_contracts(settings.contracts_dir)
     connection = db.connect("loader", settings=settings)
     try:

@@ -103,6 +103,7 @@ def start(component: Component, home: Path, environment: Mapping[str, str], dige
             start_new_session=True,
         )
     started = Started(component.name, process.pid, psutil.Process(process.pid).create_time(), digest)
+    process.returncode = 0  # it outlives us, so there is nobody to wait for it
     file = _pid_file(home, component.name)
     file.parent.mkdir(parents=True, exist_ok=True)
     building = file.with_suffix(".building")

@@ -1,0 +1,85 @@
+"""The settings, the file that documents them, and the help texts agree."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+from pydantic import SecretStr
+
+from ecommerce_dw.commands.platform import command as platform_command
+from ecommerce_dw.settings import PROJECT_DIR, Settings
+
+#: Read by deploy.sh before there is a Python to ask, or one per source.
+NOT_FIELDS = {"PYTHON", "INSTALLER", "LANDING_ECOMMERCE", "LANDING_ONLINE_RETAIL"}
+
+
+def documented() -> dict[str, str]:
+    text = (PROJECT_DIR / ".env.example").read_text()
+    return dict(re.findall(r"^#([A-Z_]+)=(.*)$", text, flags=re.MULTILINE))
+
+
+def test_env_example_documents_every_setting_and_no_other() -> None:
+    assert set(documented()) - NOT_FIELDS == {name.upper() for name in Settings.model_fields}
+
+
+def test_env_example_shows_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in documented():
+        monkeypatch.delenv(name, raising=False)
+    defaults = Settings(_env_file=None)
+    for name, shown in documented().items():
+        if name in NOT_FIELDS:
+            continue
+        value = getattr(defaults, name.lower())
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        if isinstance(value, bool):
+            assert shown == str(value).lower()
+        elif isinstance(value, Path):
+            assert PROJECT_DIR / shown == value
+        else:
+            assert shown == str(value), name
+
+
+def test_env_example_names_every_source() -> None:
+    sources = {
+        path.name.upper() for path in Settings(_env_file=None).contracts_dir.iterdir() if path.is_dir()
+    }
+    assert {f"LANDING_{source}" for source in sources} == {
+        name for name in documented() if name.startswith("LANDING_")
+    }
+
+
+def commands() -> dict[str, click.Command]:
+    assert isinstance(platform_command, click.Group)
+    return platform_command.commands
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_help_of_deploy_sh_names_every_option(name: str) -> None:
+    shown = subprocess.run(
+        [str(PROJECT_DIR / "deploy.sh"), name, "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    for parameter in commands()[name].params:
+        if isinstance(parameter, click.Option) and parameter.name != "quiet":
+            for option in parameter.opts:
+                assert option in shown, f"{name} --help does not name {option}"
+
+
+def test_help_of_deploy_sh_names_every_command() -> None:
+    shown = subprocess.run(
+        [str(PROJECT_DIR / "deploy.sh"), "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert set(re.findall(r"^  ([a-z]+)  ", shown, flags=re.MULTILINE)) == set(commands())
+
+
+def test_lock_names_no_index_and_pins_every_package_by_hash() -> None:
+    lock = (PROJECT_DIR / "requirements.lock").read_text()
+    assert not re.search(r"https?://|^--|@ file", lock, flags=re.MULTILINE)
+    blocks = re.split(r"^(?=[a-z0-9])", lock, flags=re.MULTILINE | re.IGNORECASE)[1:]
+    assert len(blocks) > 100
+    for block in blocks:
+        assert re.match(r"^[A-Za-z0-9._-]+==\S+", block) and "--hash=sha256:" in block, block
