@@ -10,10 +10,10 @@
 {%- endmacro -%}
 
 
-{#- The measures summed, one per line, each under its own name. Counts stay bigint. -#}
+{#- The measures summed, one per line, each under its own name: counts as bigint, amounts as money. -#}
 {%- macro sum_measures(measures=none, prefix='') -%}
     {%- for measure in measures or additive_measures() %}
-        sum({{ prefix }}{{ measure }}){{ '::bigint' if measure.endswith('_count') else '' }} as {{ measure }}
+        sum({{ prefix }}{{ measure }})::{{ 'bigint' if measure.endswith('_count') else money_type() | trim }} as {{ measure }}
         {{- ',' if not loop.last }}
     {%- endfor -%}
 {%- endmacro -%}

@@ -3,7 +3,8 @@
 
 {#- Name of a temporary table of this model's run. -#}
 {%- macro temporary_name(purpose) -%}
-    {{ (this.identifier[:44] ~ '__' ~ purpose) }}
+    {#- in a unit test there is no `this` -#}
+    {{ ((this.identifier if this else model.name)[:44] ~ '__' ~ purpose) }}
 {%- endmacro -%}
 
 

@@ -64,7 +64,7 @@ summed as (
 
         -- numbers
         sum(touched_items.quantity)::bigint as unit_count,
-        sum(touched_items.gross_amount - touched_items.discount_amount) as spent_amount
+        sum(touched_items.gross_amount - touched_items.discount_amount)::numeric(18, 4) as spent_amount
     from touched_items
     left join categories
         on touched_items.source_system = categories.source_system

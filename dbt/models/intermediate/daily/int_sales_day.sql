@@ -56,7 +56,7 @@ final as (
         {{ measure }},
         {% endfor -%}
         coalesce(guest_order_count, 0) as guest_order_count,
-        coalesce(guest_net_amount, 0) as guest_net_amount
+        coalesce(guest_net_amount, 0)::numeric(18, 4) as guest_net_amount
     from summed
 
 )

@@ -35,7 +35,10 @@ rfm_segments as (
 
 activity_statuses as (
 
-    select * from {{ ref('activity_statuses') }}
+    select
+        *,
+        lead(min_recency_days) over (order by min_recency_days) as next_min_recency_days
+    from {{ ref('activity_statuses') }}
 
 ),
 
@@ -81,10 +84,10 @@ measured as (
                 'totals.gross_amount', 'totals.discount_amount', 'totals.cancelled_amount', 'totals.refund_amount'
             ) }}, 0
         ) as net_amount,
-        greatest(as_of.as_of_date - totals.last_kept_order_date, 0) as recency_days,
-        greatest(
-            as_of.as_of_date - coalesce(customers.registration_date, totals.first_order_date), 0
-        ) as tenure_days,
+        -- never below 0, and null without an order (greatest() of a null and 0 would be 0)
+        greatest(as_of.as_of_date, totals.last_kept_order_date) - totals.last_kept_order_date as recency_days,
+        greatest(as_of.as_of_date, customers.registration_date, totals.first_order_date)
+        - coalesce(customers.registration_date, totals.first_order_date) as tenure_days,
         round(
             (totals.last_kept_order_date - totals.first_kept_order_date)::numeric
             / nullif(totals.kept_order_count - 1, 0), 4
@@ -210,7 +213,10 @@ final as (
         and measured.customer_id = segmented.customer_id
     left join activity_statuses
         on measured.recency_days >= activity_statuses.min_recency_days
-        and (measured.recency_days <= activity_statuses.max_recency_days or activity_statuses.max_recency_days is null)
+        and (
+            measured.recency_days < activity_statuses.next_min_recency_days
+            or activity_statuses.next_min_recency_days is null
+        )
 
 )
 

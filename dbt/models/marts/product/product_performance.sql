@@ -39,7 +39,10 @@ as_of as (
 
 abc_classes as (
 
-    select * from {{ ref('abc_classes') }}
+    select
+        *,
+        lead(min_share_before) over (order by min_share_before) as next_min_share_before
+    from {{ ref('abc_classes') }}
 
 ),
 
@@ -222,7 +225,7 @@ final as (
         and measured.product_id = ranked.product_id
     left join abc_classes
         on ranked.share_before >= abc_classes.min_share_before
-        and (ranked.share_before < abc_classes.max_share_before or abc_classes.max_share_before is null)
+        and (ranked.share_before < abc_classes.next_min_share_before or abc_classes.next_min_share_before is null)
 
 )
 
