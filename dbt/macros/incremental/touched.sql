@@ -70,10 +70,8 @@
                         where source_system = '{{ row[0] | replace("'", "''") }}' order by 1
                     {%- endset -%}
                     {%- set many = row[column] | int -%}
-                    {%- if many <= 2000 or column in days -%}
+                    {%- if many <= 20000 or column in days -%}
                         {%- do lists.update({column: run_query(values).columns[0].values()}) -%}
-                    {%- elif many <= 50000 -%}
-                        {%- do lists.update({column: 'array'}) -%}
                     {%- endif -%}
                 {%- endfor -%}
                 {%- do touched.sources.update({row[0]: lists}) -%}
@@ -95,9 +93,9 @@
                  {'order_date': 'items.cancelled_date'}.
     columns:     only these columns of the set decide (default: all).
 
-    Few keys become literals and a moderate number an array, both of which the planner pushes through views
-    (and their window functions partitioned by the key) down to an index, and dates prune partitions; many
-    keys become a join. -#}
+    Up to 20,000 keys are a literal array: the planner pushes it through views (and their window functions
+    partitioned by the key) down to an index, or hashes it; dates prune partitions. More keys become a join. An
+    array from a subquery would be searched from end to end for each row. -#}
 {%- macro is_touched(touched, expressions={}, columns=none) -%}
     {%- if touched.mode == 'all' -%}
         true
@@ -116,17 +114,9 @@
                 {%- set values = lists.get(column) -%}
                 {%- if values is none -%}
                     {%- do is_exact.append(false) -%}
-                {%- elif values is string -%}
-                    {%- do terms.append(
-                        expression ~ ' = any(array(select ' ~ column ~ ' from ' ~ touched.table
-                        ~ ' where source_system = ' ~ source ~ '))') -%}
                 {%- else -%}
-                    {%- set literals = [] -%}
-                    {%- for value in values -%}
-                        {%- do literals.append(
-                            ('date ' if column in touched.days else '') ~ "'" ~ (value | string | replace("'", "''")) ~ "'") -%}
-                    {%- endfor -%}
-                    {%- do terms.append(expression ~ ' in (' ~ literals | join(', ') ~ ')') -%}
+                    {%- do terms.append(
+                        expression ~ ' = any(' ~ array_literal(values, 'date' if column in touched.days else 'text') ~ ')') -%}
                 {%- endif -%}
             {%- endfor -%}
             {%- do arms.append('(' ~ terms | join(' and ') ~ ')') -%}
@@ -138,4 +128,14 @@
         and ({{ names | join(', ') }}) in (select {{ columns | join(', ') }} from {{ touched.table }})
         {%- endif -%}
     {%- endif -%}
+{%- endmacro -%}
+
+
+{#- A constant array. -#}
+{%- macro array_literal(values, type='text') -%}
+    {%- set items = [] -%}
+    {%- for value in values -%}
+        {%- do items.append('"' ~ (value | string | replace('\\', '\\\\') | replace('"', '\\"') | replace("'", "''")) ~ '"') -%}
+    {%- endfor -%}
+    '{ {{- items | join(',') -}} }'::{{ type }}[]
 {%- endmacro -%}
