@@ -36,12 +36,11 @@
 
     Returns a mapping for is_touched(). -#}
 {%- macro touched_keys(window, columns, query, days=[], name=none) -%}
-    {%- set touched = {'columns': columns, 'days': days, 'table': 'pg_temp.' ~ temporary_name(name or 'touched')} -%}
     {%- if window.is_everything or not execute -%}
-        {%- do touched.update({'mode': 'all'}) -%}
-        {%- do return(touched) -%}
+        {%- do return({'mode': 'all'}) -%}
     {%- endif -%}
-    {%- if name is none and window.is_nothing -%}
+    {%- set touched = {'columns': columns, 'days': days, 'table': 'pg_temp.' ~ temporary_name(name or 'touched')} -%}
+    {%- if window.is_nothing -%}
         {%- do touched.update({'mode': 'none'}) -%}
     {%- else -%}
         {%- set create -%}
