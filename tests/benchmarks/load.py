@@ -2,10 +2,10 @@
 
     python tests/benchmarks/load.py [--rows-scale 0.1] [--rounds 3] [--out docs/benchmarks/load.md]
 
-Three files (1 M orders, 2 M order lines, 2 M web events of 13 columns), each loaded in turn by a bare COPY and
-by `ecommerce_dw.loading.load` with line numbers, file id, digest, ledger and every rule of its contract; then
-the same with 1 % bad rows; then many small day files. Each measurement is a process of its own on a server of
-this script's own; figures are medians over alternating rounds.
+Three files (1 M orders, 2 M order lines, 2 M web events of 13 columns), each loaded in turn by a bare COPY
+and by `ecommerce_dw.loading.load` with line numbers, file id, digest, ledger and every rule of its contract;
+then the same with 1 % bad rows; then many small day files. Each measurement is a process of its own on a
+server of this script's own; figures are medians over alternating rounds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
 DATE = "2026-01-31"
 SMALL_FILES, SMALL_ROWS = 1000, 100
 
@@ -40,8 +39,8 @@ SMALL_FILES, SMALL_ROWS = 1000, 100
 def orders(count: int, bad: float, rng: random.Random) -> Iterator[str]:
     """Order rows as the shop delivers them."""
     yield (
-        "order_id,customer_id,order_date,order_status,payment_method,shipping_method,shipping_cost,tax_amount,"
-        "total_amount,currency,created_at,updated_at"
+        "order_id,customer_id,order_date,order_status,payment_method,shipping_method,shipping_cost,"
+        "tax_amount,total_amount,currency,created_at,updated_at"
     )
     statuses = ("pending", "paid", "shipped", "delivered", "cancelled")
     payments = ("credit_card", "paypal", "bank_transfer", "gift_card")
@@ -60,8 +59,8 @@ def orders(count: int, bad: float, rng: random.Random) -> Iterator[str]:
             else:
                 total = "12.34,56"  # one field too many
         yield (
-            f"ORD-{number:09d},CUST-{number * 7919 % 200000:07d},{day},{status},{payments[number % 4]},standard,"
-            f"4.99,{number % 900 / 100:.2f},{total},{currency},{at},{at}"
+            f"ORD-{number:09d},CUST-{number * 7919 % 200000:07d},{day},{status},{payments[number % 4]},"
+            f"standard,4.99,{number % 900 / 100:.2f},{total},{currency},{at},{at}"
         )
 
 
@@ -112,7 +111,8 @@ def events(count: int, bad: float, rng: random.Random) -> Iterator[str]:
         yield (
             f"{number * 2654435761 % 2**32:08x}-{number:012x},s-{number // 8:010d},v-{number // 20:010d},"
             f"{'' if number % 3 else f'CUST-{number % 200000:07d}'},{kind},{at},"
-            f"https://shop.example/catalogue/category-{number % 40}/product-{number % 5000}?page={number % 9},"
+            f"https://shop.example/catalogue/category-{number % 40}/product-{number % 5000}"
+            f"?page={number % 9},"
             f"https://search.example/?q=product+{number % 5000},{agents[number % 3]},{devices[number % 3]},"
             f"{countries[number % 5]},P-{number % 5000:05d},{millis}"
         )
@@ -395,14 +395,15 @@ def report(rows: list[Row], small: tuple[float, float], bench: Bench) -> str:
         "Written by `tests/benchmarks/load.py`. Read ratios, not seconds.",
         "",
         f"Machine: {os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python "
-        f"{platform.python_version()}, load average before {os.getloadavg()[0]:.1f}. Rows × {bench.scale:g}, "
-        f"medians of {bench.rounds} alternating rounds, each in a process and an empty database of its own.",
+        f"{platform.python_version()}, load average {os.getloadavg()[0]:.1f}. Rows times {bench.scale:g}, "
+        f"medians of {bench.rounds} alternating rounds, each in a process and an empty database of its "
+        "own.",
         "",
         "Bare = `COPY` of the file into a table of the same typed columns and nothing else. Loaded = "
         "`ecommerce-dw load` from start to end without the building of indexes: discovery, SHA-256, header "
         "check, line number and file id in every row, all rules of the contract, rejected rows with every "
-        "reason, ledger. That a key stands once in a file is proven by the unique index, so it is part of the "
-        "building of indexes.",
+        "reason, ledger. That a key stands once in a file is proven by the unique index, so it is part of "
+        "the building of indexes.",
         "",
         "| file | MiB | bare COPY (s) | loaded (s) | ratio | with 1 % bad rows (s) | against good | "
         "indexes (s) | client peak (MiB) |",

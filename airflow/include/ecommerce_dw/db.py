@@ -114,7 +114,11 @@ def _describe_holders(cursor: psycopg2.extensions.cursor, settings: Settings) ->
         """,
         (TRANSFORM_LOCK,),
     )
-    holders = "; ".join(f"{name} (pid {pid}, since {since:%H:%M:%S} UTC)" for name, pid, since in cursor)
+    # A role that may not see another's statistics gets no start time.
+    holders = "; ".join(
+        f"{name} (pid {pid}" + (f", since {since:%H:%M:%S} UTC)" if since else ")")
+        for name, pid, since in cursor
+    )
     return (
         f"The transform lock was not free within {settings.lock_wait_seconds:.0f} s. "
         f"Held by: {holders or 'nobody any more'}. Wait for that run to end, or end it, then run again "

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg2.extensions
 import pytest
 
+from ecommerce_dw import db
 from ecommerce_dw.contracts.model import Contract
 from ecommerce_dw.loading import LoadSummary, load
 from ecommerce_dw.settings import Settings
@@ -50,6 +51,20 @@ class Shop:
             cursor.execute(statement, parameters or None)
             return cursor.fetchall()
 
+    def loader_connection(self) -> psycopg2.extensions.connection:
+        """A connection as the loader's role, closed with the test's database."""
+        return db.connect("loader", settings=self.settings)
+
+    def indexes(self, table: str) -> list[str]:
+        """Names of a raw table's indexes."""
+        return [
+            row[0]
+            for row in self.query(
+                "select indexname from pg_indexes where schemaname = 'raw' and tablename = %s order by 1",
+                table,
+            )
+        ]
+
     def products(self) -> list[tuple[Any, ...]]:
         """The loaded products: id, name, price, and the line they stood on."""
         return self.query(
@@ -83,7 +98,6 @@ def shop(settings: Settings, owner: psycopg2.extensions.connection) -> Shop:
 @pytest.fixture
 def make_shop(make_settings: Callable[..., Settings]) -> Callable[[], Shop]:
     """Makes shops with a warehouse of their own each; they share the landing zone."""
-    from ecommerce_dw import db
 
     def make() -> Shop:
         settings = make_settings()

@@ -7,6 +7,11 @@ from typing import Any
 
 from ecommerce_dw.contracts.model import Column, Contract, FileLayout
 
+GOOD = (
+    "A1,Mug,4.50,10,true,GBP,2026-07-01 12:00:00\n"
+    "A2,Plate,12.00,,,GBP,2026-01-01 12:00:00\n"
+    'A3,"Cup, large",3,5,f,GBP,\n'
+)
 HEADER = "product_id,product_name,price,quantity,is_active,currency,updated_at"
 
 

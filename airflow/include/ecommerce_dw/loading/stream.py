@@ -1,6 +1,6 @@
 """A file's bytes on their way to COPY: header, line numbers, and what the server could not digest.
 
-Python looks at pieces of a mebibyte, not at rows: a piece whose separators, quotes, line ends and encoding
+Python looks at pieces of the file, not at rows: a piece whose separators, quotes, line ends and encoding
 add up goes through as it is, with each line's file id and line number written in front. Only a piece that
 does not add up is cut smaller, down to the records that are wrong; these are kept aside and never reach the
 server.
@@ -22,9 +22,12 @@ from ecommerce_dw.contracts.model import Contract
 from ecommerce_dw.loading.discover import to_timestamp
 
 #: Bytes read at a time.
-PIECE = 1 << 20
+READ_SIZE = 1 << 20
+#: Bytes looked at and numbered at a time: several copies of it stay in the processor's cache, which makes
+#: it four times as quick as with a mebibyte.
+_PIECE = 192 << 10
 #: Pieces that do not add up are cut to about this size before their records are looked at one by one.
-_SMALL_PIECE = 1 << 13
+_SMALL_PIECE = 1 << 11
 #: A record longer than this, or of more lines, has a quotation mark that was never closed.
 _MAX_RECORD_BYTES = 4 << 20
 _MAX_RECORD_LINES = 64
@@ -78,7 +81,7 @@ class FileReader:
             UnreadableFileError: An I/O error, or the file changed meanwhile.
         """
         try:
-            while piece := self._file.read(PIECE):
+            while piece := self._file.read(READ_SIZE):
                 self._digest.update(piece)
                 yield piece
             status = os.fstat(self._file.fileno())
@@ -111,9 +114,9 @@ class FileReader:
                             break
                         inflate = zlib.decompressobj(wbits=31)
                     has_data = True
-                    yield inflate.decompress(raw, PIECE)
+                    yield inflate.decompress(raw, READ_SIZE)
                     while inflate.unconsumed_tail:
-                        yield inflate.decompress(inflate.unconsumed_tail, PIECE)
+                        yield inflate.decompress(inflate.unconsumed_tail, READ_SIZE)
                     raw = inflate.unused_data
         except zlib.error as error:
             raise UnreadableFileError(
@@ -339,21 +342,26 @@ class RecordStream:
         """
         rest = b""
         offset = self.header.length
-        for piece in content:
-            rest = rest + piece if rest else piece
-            if len(rest) < _SMALL_PIECE:
-                continue
-            cut = self._cut(rest, len(rest))
-            if not cut and len(rest) > _MAX_RECORD_BYTES:
-                cut = rest.find(b"\n") + 1 or len(rest)  # the first line alone is what is wrong
-            if cut:
-                yield from self._process(rest[:cut], offset)
-                offset += cut
-                rest = rest[cut:]
+        for block in content:
+            data = rest + block if rest else block
+            start = 0
+            while len(data) - start >= _PIECE:
+                cut = self._cut(data, start + _PIECE, start)
+                if cut <= start:  # a record longer than a piece
+                    cut = self._cut(data, len(data), start)
+                if cut <= start:
+                    if len(data) - start <= _MAX_RECORD_BYTES:
+                        break
+                    # no end in sight: the first line alone is what is wrong
+                    cut = data.find(b"\n", start) + 1 or len(data)
+                yield b"".join(self._process(data[start:cut], offset + start))
+                start = cut
+            offset += start
+            rest = data[start:]
         while rest:
             ended = rest if rest.endswith(b"\n") else rest + b"\n"
             cut = min(self._cut(ended, len(ended)), len(rest)) or rest.find(b"\n") + 1 or len(rest)
-            yield from self._process(rest[:cut], offset)
+            yield b"".join(self._process(rest[:cut], offset))
             offset += cut
             rest = rest[cut:]
 
@@ -366,7 +374,7 @@ class RecordStream:
         cut = data.rfind(b"\n", start, limit) + 1
         if cut <= start:
             return start
-        quotes = data.count(self._quote, start, cut)
+        quotes = _count(data, self._quote, start, cut)
         while quotes % 2 and cut > start:
             previous = max(data.rfind(b"\n", start, cut - 1) + 1, start)
             quotes -= data.count(self._quote, previous, cut)
@@ -374,12 +382,15 @@ class RecordStream:
         return cut
 
     def _process(self, piece: bytes, offset: int) -> Iterator[bytes]:
-        if not self._needs_care:
-            clean = self._clean(piece)
-            if clean is not None:
-                self._note_piece(offset)
-                yield self._numbered(clean)
-                return
+        if self._needs_care:
+            self._note_piece(offset)
+            yield from self._one_by_one(piece)
+            return
+        clean = self._clean(piece)
+        if clean is not None:
+            self._note_piece(offset)
+            yield self._numbered(clean)
+            return
         # Smaller and smaller, so that few records are looked at one by one.
         size = max(len(piece) // 16, _SMALL_PIECE)
         start = 0
@@ -390,7 +401,7 @@ class RecordStream:
                 if cut > start:
                     break
                 cut, reach = len(piece), reach * 2
-            if cut - start == len(piece) or (cut - start <= 2 * _SMALL_PIECE and self._needs_care):
+            if cut - start == len(piece):
                 self._note_piece(offset + start)
                 yield from self._one_by_one(piece[start:cut])
             else:
@@ -401,16 +412,16 @@ class RecordStream:
         """The piece with plain line ends, if every record in it is well formed as far as counting tells."""
         if not piece.endswith(b"\n"):
             piece += b"\n"
-        lines = piece.count(b"\n")
+        lines = _count(piece, b"\n")
         outside = piece
         if self._quote in piece:
             parts = piece.split(self._quote)
             if len(parts) % 2 == 0:
                 return None
             outside = b"".join(parts[::2])
-            if outside.count(b"\n") != lines:
+            if _count(outside, b"\n") != lines:
                 return None
-        if outside.count(self._delimiter) != lines * self._separators or b"\0" in piece:
+        if _count(outside, self._delimiter) != lines * self._separators or b"\0" in piece:
             return None
         if b"\r" in piece:
             if piece.count(b"\r") != lines or piece.count(b"\r\n") != lines:
@@ -424,7 +435,7 @@ class RecordStream:
         return piece
 
     def _numbered(self, piece: bytes) -> bytes:
-        lines = piece.count(b"\n")
+        lines = _count(piece, b"\n")
         self._note_run(self.lines_out + 1, self._line)
         if b"%" in piece:
             piece = piece.replace(b"%", b"%%")
@@ -499,6 +510,16 @@ class RecordStream:
         self.bad_records.append(record)
 
 
+def _count(data: bytes, byte: bytes, start: int = 0, end: int | None = None) -> int:
+    """`data.count(byte, start, end)`, four times as quick where the byte is frequent."""
+    end = len(data) if end is None else end
+    if end - start < 1 << 15:
+        return data.count(byte, start, end)
+    import numpy as np  # not for small files: importing it takes longer than they do
+
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8, end - start, start) == byte[0]))
+
+
 def records(data: bytes, first_line: int, quote: bytes) -> Iterator[tuple[int, bytes]]:
     """The records in `data`, each with its first line and without its line end; blank lines included.
 
@@ -569,7 +590,7 @@ class _Content:
 
     def read(self, start: int, end: int | None) -> bytes:
         """The content from `start` to `end`; parts must be asked for in ascending order."""
-        if not self._reader.is_gzip and start > self._start + len(self._data) + PIECE:
+        if not self._reader.is_gzip and start > self._start + len(self._data) + READ_SIZE:
             self._start, self._data = self._reader.seek(start), b""
         while end is None or self._start + len(self._data) < end:
             piece = next(self._pieces, None)
