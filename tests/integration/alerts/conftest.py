@@ -2,81 +2,22 @@
 
 from __future__ import annotations
 
-import email
-import email.message
-import email.policy
-import http.server
-import json
-import threading
 from collections.abc import Iterator
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from ecommerce_dw.platform.postgres import free_port
-
-
-class Inbox:
-    """An SMTP server's inbox."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.mails: list[email.message.EmailMessage] = []
-        self.refuses = False
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        if self.refuses:
-            return "451 try again later"
-        content = envelope.content
-        assert isinstance(content, bytes)
-        mail = email.message_from_bytes(content, policy=email.policy.default)
-        assert isinstance(mail, email.message.EmailMessage)
-        self.mails.append(mail)
-        return "250 OK"
-
-
-class Hook:
-    """An HTTP server that takes what Slack would take."""
-
-    def __init__(self) -> None:
-        self.posts: list[dict[str, str]] = []
-        self.answers = 200
-        hook = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if hook.answers == 200:
-                    hook.posts.append(json.loads(body))
-                self.send_response(hook.answers)
-                self.end_headers()
-                self.wfile.write(b"ok" if hook.answers == 200 else b"invalid_token")
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Keep the test's output quiet."""
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/services/T0/B0/secret"
+from tests.support.receivers import Hook, Inbox, receiving_mail, receiving_posts
 
 
 @pytest.fixture
 def inbox() -> Iterator[Inbox]:
     """A real SMTP receiver."""
-    box = Inbox()
-    controller = Controller(box, hostname="127.0.0.1", port=box.port)
-    controller.start()
-    yield box
-    controller.stop()
+    with receiving_mail() as box:
+        yield box
 
 
 @pytest.fixture
 def hook() -> Iterator[Hook]:
     """A real HTTP receiver."""
-    receiver = Hook()
-    thread = threading.Thread(target=receiver.server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    yield receiver
-    receiver.server.shutdown()
-    receiver.server.server_close()
-    thread.join()
+    with receiving_posts() as receiver:
+        yield receiver

@@ -15,8 +15,8 @@ from ecommerce_dw.alerts.channels import Channel, Message
 from ecommerce_dw.alerts.delivery import BUNDLE_ABOVE
 from ecommerce_dw.freshness import check_freshness
 from ecommerce_dw.settings import Settings
-from tests.integration.alerts.conftest import Hook, Inbox
 from tests.support.raw_rows import RawRows
+from tests.support.receivers import Hook, Inbox
 
 RUN = "scheduled__2026-03-31T02:00:00+00:00"
 
