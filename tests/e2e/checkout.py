@@ -43,6 +43,10 @@ def ecommerce_etl_pipeline():
 
     @task
     def publish():
+        if pathlib.Path(__file__).with_name("hang").exists():
+            import time
+
+            time.sleep(600)
         if pathlib.Path(__file__).with_name("fail").exists():
             raise RuntimeError("the marts are on strike")
 

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.e2e.checkout import Checkout, make_checkout, python_for_others
@@ -305,4 +306,30 @@ def test_works_as_an_ordinary_user() -> None:
         assert checkout.run("stop").returncode == 0
         assert checkout.wait_for_end_of_processes() == []
     finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_killed_worker_is_noticed_within_a_minute() -> None:
+    folder = Path("/var/tmp") / f"ecommerce-dw-e2e-killed-{os.getpid()}"
+    checkout = make_checkout(folder / "checkout")
+    try:
+        cause = checkout.folder / "airflow" / "dags" / "hang"
+        cause.touch()
+        dev = checkout.start("dev", *SMALL)
+        query = "select state from task_instance where task_id = 'publish'"
+        deadline = time.monotonic() + 120
+        while checkout.run("psql", "-d", "airflow", "-Atc", query).stdout != "running\n":
+            assert time.monotonic() < deadline
+            time.sleep(1)
+        scheduler = status(checkout)["components"]["scheduler"]["pid"]
+        assert isinstance(scheduler, int)
+        for child in psutil.Process(scheduler).children(recursive=True):
+            child.kill()
+        began = time.monotonic()
+        dev.communicate(timeout=120)
+        assert time.monotonic() - began < 60
+        assert dev.returncode == 1
+    finally:
+        checkout.run("reset", "--yes")
         shutil.rmtree(folder, ignore_errors=True)
