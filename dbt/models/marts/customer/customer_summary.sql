@@ -116,13 +116,14 @@ scored as (
 
 ),
 
--- Frequency and monetary count alike; a half is rounded up.
+-- Frequency and monetary count alike. Ranked once more: where most customers bought once they share a middling
+-- frequency score, and a mean of the scores would leave the lower half of the scale empty.
 
 combined as (
 
     select
         *,
-        (frequency_score + monetary_score + 1) / 2 as frequency_monetary_score
+        {{ quintile('source_system', 'frequency_score + monetary_score') }} as frequency_monetary_score
     from scored
 
 ),
