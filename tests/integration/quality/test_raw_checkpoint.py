@@ -144,6 +144,24 @@ def _order_total(raw: RawRows) -> None:
     raw.load(SHOP, "orders", DAY, [order(f"O{DAY}-1", at(DAY, 13), goods=20.01)], part=".late")
 
 
+def _unknown(column: str) -> Callable[[RawRows], None]:
+    """A row of four days ago names what never came."""
+
+    def breaks(raw: RawRows) -> None:
+        load_day(raw, DAY, count=25)
+        earlier = DAY - dt.timedelta(days=4)
+        if column == "customer_id":
+            late = order("OX", at(earlier), customer_id="X9", goods=0)
+            raw.load(SHOP, "orders", earlier, [late], part=".late")
+            return
+        if column == "product_id":
+            raw.load(SHOP, "orders", earlier, [order("OX", at(earlier))], part=".late")
+        values = {"product_id": "X9"} if column == "product_id" else {}
+        raw.load(SHOP, "order_items", earlier, [item("IX", "OX", at(earlier), **values)], part=".late")
+
+    return breaks
+
+
 BREAKERS: dict[str, Callable[[RawRows], None]] = {
     "load_ledger.no file is refused": _refuse,
     "load_ledger.no tolerated file is refused": _tolerated,
@@ -158,6 +176,9 @@ BREAKERS: dict[str, Callable[[RawRows], None]] = {
     "ecommerce__orders.customer_id never changes": _changes("orders", "customer_id"),
     "ecommerce__order_items.order_id never changes": _changes("order_items", "order_id"),
     "ecommerce__order_items.product_id never changes": _changes("order_items", "product_id"),
+    "ecommerce__orders.customer_id is delivered within 3 days": _unknown("customer_id"),
+    "ecommerce__order_items.order_id is delivered within 3 days": _unknown("order_id"),
+    "ecommerce__order_items.product_id is delivered within 3 days": _unknown("product_id"),
     "ecommerce__order_items.line_total is quantity * unit_price - discount_amount": _line_total,
     "ecommerce__order_items.a day's lines add up to its orders": _day_total,
     "ecommerce__order_items.an order's lines add up to its total": _order_total,
@@ -174,10 +195,10 @@ def test_each_expectation_fails_alone(name: str, raw: RawRows, settings: Setting
     assert outcome.examples
     assert summary.is_success == (outcome.severity == "warning")
     assert "To do:" in summary.describe()
-    # Published data is not looked at again.
+    # Published data is not looked at again, but for what is still refused or still missing.
     raw.publish()
     again = failed(validate(settings, "raw", "run-2"))
-    assert again == ([name] if "refused" in name else [])
+    assert again == ([name] if "refused" in name or "delivered within" in name else [])
 
 
 def test_a_rerun_fails_again_until_the_data_changed_or_a_person_accepted(

@@ -8,10 +8,12 @@ from __future__ import annotations
 import email.message
 import email.policy
 import email.utils
+import http.client
 import json
 import smtplib
 import ssl
 import urllib.error
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from typing import Protocol
@@ -138,6 +140,8 @@ class WebhookChannel:
             text = text[:_WEBHOOK_LIMIT] + "\n… (the whole text is in ops.alerts)"
         if message.link:
             text += f"\n{message.link}"
+        if urllib.parse.urlsplit(self._url).scheme not in ("http", "https"):
+            raise ChannelError("The webhook's address does not begin with http. Check ALERT_WEBHOOK_URL.")
         try:
             request = urllib.request.Request(
                 self._url,
@@ -145,8 +149,6 @@ class WebhookChannel:
                 headers={"Content-Type": "application/json", "User-Agent": "ecommerce-dw"},
                 method="POST",
             )
-            if request.type not in ("http", "https"):
-                raise ValueError(f"not an http address ({request.type})")
             with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
                 response.read(1000)
         except urllib.error.HTTPError as error:
@@ -155,9 +157,14 @@ class WebhookChannel:
             raise ChannelError(
                 f"The webhook answered {error.code} {error.reason}: {answer}. Check ALERT_WEBHOOK_URL."
             ) from error
-        except (OSError, ValueError) as error:
+        except OSError as error:
             reason = getattr(error, "reason", error)
             raise ChannelError(f"The webhook was not reached: {reason}. Check ALERT_WEBHOOK_URL.") from error
+        except (ValueError, http.client.HTTPException) as error:
+            # Their texts may hold the address.
+            raise ChannelError(
+                f"The webhook was not reached ({type(error).__name__}). Check ALERT_WEBHOOK_URL."
+            ) from error
 
 
 def _escape(text: str) -> str:

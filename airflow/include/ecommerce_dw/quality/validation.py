@@ -110,7 +110,8 @@ def _accepted(
     acceptable = {e.name for suite in written for e in suite.expectations if e.is_acceptable}
     with connection, connection.cursor() as cursor:
         cursor.execute(
-            "select name, load_id_to from ops.accepted_expectations where name = any(%s) and load_id_to > %s",
+            "select name, load_id_to from ops.accepted_expectations "
+            "where name = any(%s) and load_id_to >= %s",
             (failed, scope.since),
         )
         return {name: int(mark) for name, mark in cursor if name in acceptable}
