@@ -10,6 +10,7 @@
         'orders': ['ecommerce', 'online_retail'],
         'order_items': ['ecommerce', 'online_retail'],
         'touched': ['ecommerce', 'online_retail'],
+        'keyed_order_items': ['ecommerce'],
     } -%}
     {%- do return(sources[entity]) -%}
 {%- endmacro -%}

@@ -37,7 +37,7 @@
     Returns a mapping for is_touched(). -#}
 {%- macro touched_keys(window, columns, query, days=[], name=none) -%}
     {%- if window.is_everything or not execute -%}
-        {%- do return({'mode': 'all'}) -%}
+        {%- do return({'mode': 'all', 'table': 'touched'}) -%}
     {%- endif -%}
     {%- set touched = {'columns': columns, 'days': days, 'table': 'pg_temp.' ~ temporary_name(name or 'touched')} -%}
     {%- if window.is_nothing -%}

@@ -9,7 +9,14 @@
 {%- set touched_query -%}
     select source_system, key as customer_id from ({{ touched_by_loads(window, 'customers') }}) as customers
 {%- endset -%}
-{%- set touched = touched_keys(window, ['source_system', 'customer_id'], touched_query) %}
+{%- set touched = touched_keys(window, ['source_system', 'customer_id'], touched_query) -%}
+{#- Orders are only asked about customers of whom nothing was delivered. -#}
+{%- set unknown_query -%}
+    select source_system, customer_id from {{ touched.table }}
+    except
+    select source_system, customer_id from {{ ref('stg_customers') }} where {{ is_touched(touched) }}
+{%- endset -%}
+{%- set unknown = touched_keys(window, ['source_system', 'customer_id'], unknown_query, name='unknown') %}
 
 {%- set attributes = [
     'first_name', 'last_name', 'email', 'phone', 'address', 'city', 'state', 'zip_code', 'country',
@@ -24,7 +31,7 @@ with delivered as (
 
 ordering as (
     select distinct source_system, customer_id from {{ ref('stg_orders') }}
-    where customer_id is not null and {{ is_touched(touched) }}
+    where customer_id is not null and {{ is_touched(unknown) }}
 ),
 
 {{ type_2_intervals('customer_id', attributes) }},

@@ -9,7 +9,14 @@
 {%- set touched_query -%}
     select source_system, key as product_id from ({{ touched_by_loads(window, 'products') }}) as products
 {%- endset -%}
-{%- set touched = touched_keys(window, ['source_system', 'product_id'], touched_query) %}
+{%- set touched = touched_keys(window, ['source_system', 'product_id'], touched_query) -%}
+{#- Orders are only asked about products of which nothing was delivered. -#}
+{%- set unknown_query -%}
+    select source_system, product_id from {{ touched.table }}
+    except
+    select source_system, product_id from {{ ref('stg_products') }} where {{ is_touched(touched) }}
+{%- endset -%}
+{%- set unknown = touched_keys(window, ['source_system', 'product_id'], unknown_query, name='unknown') %}
 
 {%- set attributes = [
     'product_name', 'category', 'subcategory', 'brand', 'price', 'cost', 'weight', 'dimensions', 'description',
@@ -23,7 +30,7 @@ with products as (
 
 sold as (
     select distinct source_system, product_id from {{ ref('stg_order_items') }}
-    where product_id is not null and {{ is_touched(touched) }}
+    where product_id is not null and {{ is_touched(unknown) }}
 ),
 
 -- 1.5 and 1.50 are one price: typed before versions are compared

@@ -37,8 +37,7 @@ with orders as (
 ),
 
 delivered_items as (
-    select * from {{ ref('stg_order_items') }}
-    where {{ is_touched(items) }}
+    {{ delivered_items_of_orders(touched, items) }}
 ),
 
 products as (

@@ -34,8 +34,7 @@ with delivered_orders as (
 ),
 
 delivered_items as (
-    select * from {{ ref('stg_order_items') }}
-    where {{ is_touched(items) }}
+    {{ delivered_items_of_orders(touched, items) }}
 ),
 
 customers as (

@@ -159,6 +159,12 @@ def _sources_macro(contracts: Contracts) -> str:
         for entity in CONFORMED_ENTITIES
     }
     feeding["touched"] = list(contracts)
+    # An item with a key of its own can move to another order; one that is known by its values cannot.
+    feeding["keyed_order_items"] = [
+        source
+        for source, entities in contracts.items()
+        if any("order_items" in contract.feeds and contract.primary_key for contract in entities.values())
+    ]
     lines = "\n".join(f"        '{entity}': {sources!r}," for entity, sources in feeding.items())
     firsts = {source: next(iter(entities.values())) for source, entities in contracts.items()}
     return (
