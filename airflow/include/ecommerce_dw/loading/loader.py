@@ -249,7 +249,7 @@ class _Loader:
             self._connections.append(connection)
         return connection
 
-    def _load_batch(self, files: list[LandedFile]) -> list[FileOutcome]:
+    def _load_batch(self, files: list[LandedFile], *, is_second_try: bool = False) -> list[FileOutcome]:
         connection = self._connection()
         started_at = dt.datetime.now(dt.UTC)
         try:
@@ -263,11 +263,14 @@ class _Loader:
                 bad = {file.path for file in split.bad}
                 parts = [[f for f in files if f.path not in bad], *([f] for f in files if f.path in bad)]
             return [outcome for part in parts if part for outcome in self._load_batch(part)]
-        except psycopg2.OperationalError:
+        except psycopg2.OperationalError as error:
             if connection.closed:
                 raise
             connection.rollback()
-            raise
+            is_deadlock = isinstance(error, psycopg2.extensions.TransactionRollbackError)
+            if not is_deadlock or is_second_try:
+                raise
+            return self._load_batch(files, is_second_try=True)
         except (psycopg2.Error, UnreadableFileError, InconsistentLoadError) as error:
             connection.rollback()
             if len(files) > 1:
