@@ -15,10 +15,26 @@ import sys
 def _preload() -> None:
     for module in ("dbt.cli.main", "dbt.adapters.postgres", "great_expectations", "psycopg2"):
         importlib.import_module(module)
-    # The garbage collector writes into every object it looks at, so after some tasks each worker would have
-    # a copy of its own of all of this (50 MB). Frozen objects are passed over.
-    os.register_at_fork(after_in_child=gc.freeze)
+    # The garbage collector writes into every object it looks at, so in time the scheduler and each worker
+    # would have a copy of its own of all of this (50 to 100 MB). Frozen objects are passed over.
+    os.register_at_fork(after_in_child=gc.freeze, after_in_parent=_freeze_at_next_full_collection)
 
+
+def _freeze_at_next_full_collection() -> None:
+    # Not at once: the executor takes all objects out of the freezer after it has forked.
+    if _freeze not in gc.callbacks and not _frozen:
+        gc.callbacks.append(_freeze)
+
+
+def _freeze(phase: str, info: dict[str, int]) -> None:
+    if phase == "start" and info["generation"] == 2:
+        gc.callbacks.remove(_freeze)
+        gc.freeze()
+        _frozen.append(True)
+
+
+#: Whether this process has frozen what it shares with its children: once is enough.
+_frozen: list[bool] = []
 
 if sys.argv[1:2] == ["scheduler"]:
     _preload()
