@@ -13,8 +13,8 @@ import hashlib
 import os
 import zlib
 from array import array
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -284,6 +284,36 @@ class BadRecord:
     reasons: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A part of a file's content that begins and ends with whole records.
+
+    Attributes:
+        start, end: Where it lies in the content; the last one has no end.
+        first_line, next_line: Its first line and that of the piece behind it.
+        is_plain: Every line in it is a record.
+    """
+
+    start: int
+    end: int | None
+    first_line: int
+    next_line: int | None
+    is_plain: bool
+
+    def records(self, data: bytes, wanted: Sequence[int], quote: bytes) -> Iterator[tuple[int, bytes]]:
+        """Those of its records that begin on the wanted lines."""
+        if self.is_plain:
+            lines = data.split(b"\n")
+            for line in wanted:
+                if line - self.first_line < len(lines):
+                    yield line, lines[line - self.first_line].removesuffix(b"\r")
+            return
+        lines_wanted = set(wanted)
+        for line, record in records(data, self.first_line, quote):
+            if line in lines_wanted:
+                yield line, record
+
+
 @dataclass
 class RecordStream:
     """Turns a file's content into lines for COPY, each led by the file's id and the record's line number.
@@ -310,6 +340,7 @@ class RecordStream:
     _run_offsets: array[int] = field(default_factory=lambda: array("q"))
     _piece_lines: array[int] = field(default_factory=lambda: array("q"))
     _piece_offsets: array[int] = field(default_factory=lambda: array("q"))
+    _piece_is_plain: array[int] = field(default_factory=lambda: array("b"))
 
     def __post_init__(self) -> None:
         layout = self.contract.layout
@@ -326,10 +357,17 @@ class RecordStream:
         run = bisect_right(self._run_starts, line_out) - 1
         return line_out + self._run_offsets[run]
 
-    def piece_before(self, line: int) -> tuple[int, int]:
-        """Where to begin reading to find a line: `(offset in the content, line at that offset)`."""
-        piece = bisect_right(self._piece_lines, line) - 1
-        return self._piece_offsets[piece], self._piece_lines[piece]
+    def piece_with(self, line: int) -> Piece:
+        """The piece of the file that a line is in."""
+        number = bisect_right(self._piece_lines, line) - 1
+        is_last = number + 1 == len(self._piece_lines)
+        return Piece(
+            start=self._piece_offsets[number],
+            end=None if is_last else self._piece_offsets[number + 1],
+            first_line=self._piece_lines[number],
+            next_line=None if is_last else self._piece_lines[number + 1],
+            is_plain=bool(self._piece_is_plain[number]),
+        )
 
     def lines(self, content: Iterable[bytes]) -> Iterator[bytes]:
         """The lines for COPY.
@@ -365,8 +403,9 @@ class RecordStream:
             offset += cut
             rest = rest[cut:]
 
-    def _note_piece(self, offset: int) -> None:
+    def _note_piece(self, offset: int, *, is_plain: bool) -> None:
         self._piece_offsets.append(offset)
+        self._piece_is_plain.append(is_plain)
         self._piece_lines.append(self._line)
 
     def _cut(self, data: bytes, limit: int, start: int = 0) -> int:
@@ -383,12 +422,12 @@ class RecordStream:
 
     def _process(self, piece: bytes, offset: int) -> Iterator[bytes]:
         if self._needs_care:
-            self._note_piece(offset)
+            self._note_piece(offset, is_plain=False)
             yield from self._one_by_one(piece)
             return
         clean = self._clean(piece)
         if clean is not None:
-            self._note_piece(offset)
+            self._note_piece(offset, is_plain=True)
             yield self._numbered(clean)
             return
         # Smaller and smaller, so that few records are looked at one by one.
@@ -402,7 +441,7 @@ class RecordStream:
                     break
                 cut, reach = len(piece), reach * 2
             if cut - start == len(piece):
-                self._note_piece(offset + start)
+                self._note_piece(offset + start, is_plain=False)
                 yield from self._one_by_one(piece[start:cut])
             else:
                 yield from self._process(piece[start:cut], offset + start)
@@ -562,21 +601,19 @@ def fetch_records(
         UnreadableFileError: The file cannot be read any more.
     """
     quote = stream.contract.layout.quote.encode()
-    pending = iter(wanted)
-    line: int | None = next(pending, None)
+    position = 0
     with contextlib.closing(_Content(path, is_gzip=is_gzip)) as content:
-        while line is not None:
-            offset, first_line = stream.piece_before(line)
-            following = bisect_right(stream._piece_offsets, offset)
-            end = stream._piece_offsets[following] if following < len(stream._piece_offsets) else None
-            for number, record in records(content.read(offset, end), first_line, quote):
-                if number == line:
-                    yield number, record
-                    line = next(pending, None)
-                    if line is None:
-                        return
-            if line is not None and stream.piece_before(line)[0] == offset:
-                raise UnreadableFileError(f"{path} changed while it was read: line {line} is gone.")
+        while position < len(wanted):
+            piece = stream.piece_with(wanted[position])
+            end = len(wanted)
+            if piece.next_line is not None:
+                end = bisect_left(wanted, piece.next_line, position)
+            here = wanted[position:end]
+            found = list(piece.records(content.read(piece.start, piece.end), here, quote))
+            if len(found) != len(here):
+                raise UnreadableFileError(f"{path} changed while it was read: line {here[0]} is gone.")
+            yield from found
+            position = end
 
 
 class _Content:
