@@ -7,10 +7,11 @@ nothing while rows come in and is evaluated once, when the loader asks which row
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import psycopg2.extensions
+from psycopg2 import sql
 
 from ecommerce_dw.contracts.model import Column, Contract
 
@@ -365,3 +366,31 @@ def make_indexes(cursor: psycopg2.extensions.cursor, contract: Contract) -> None
             cursor.execute(f"drop index raw.{quote_name(name)}")
     for index in indexes(contract):
         cursor.execute(index.sql(contract))
+
+
+def analyze_grown(connection: psycopg2.extensions.connection, loaded: Mapping[str, int]) -> tuple[str, ...]:
+    """Tell the planner about tables that grew by a tenth or more, and about the ledger with them. Commits.
+
+    The models read the tables right after a load, before autovacuum looks at them: without statistics a
+    first run's plans are nested loops.
+
+    Args:
+        connection: Of the role that owns the raw tables.
+        loaded: Rows loaded now, by raw table.
+
+    Returns:
+        The tables that were analyzed.
+    """
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select relname, greatest(reltuples, 0)::bigint
+            from pg_class
+            where relnamespace = 'raw'::regnamespace and relname = any(%s)
+            """,
+            (list(loaded),),
+        )
+        grown = tuple(name for name, rows in cursor.fetchall() if loaded[name] > max(1000, rows // 10))
+        for table in (*grown, "load_ledger", "rejected_rows", "removed_keys") if grown else ():
+            cursor.execute(sql.SQL("analyze raw.{}").format(sql.Identifier(table)))
+    return grown

@@ -101,6 +101,11 @@ def load(
         indexed = time.perf_counter()
         ddl.ensure_indexes(connection, all_contracts)
         index_seconds = time.perf_counter() - indexed + sum(outcome.index_seconds for outcome in outcomes)
+        tables = {(c.source, c.entity): c.table for c in all_contracts}
+        ddl.analyze_grown(
+            connection,
+            {tables[e.source, e.entity]: e.rows_loaded for e in _by_entity(outcomes) if e.rows_loaded},
+        )
     finally:
         connection.close()
 

@@ -276,6 +276,7 @@ grant usage on all sequences in schema ops to loader, transformer;
 revoke insert, update, delete on ops.schema_migrations from loader, transformer;
 grant select, insert, update, delete on all tables in schema raw to loader;
 grant usage on all sequences in schema raw to loader;
+grant maintain on all tables in schema raw to loader;
 grant select on all tables in schema raw to transformer, analyst;
 """
 
