@@ -31,7 +31,8 @@
 {%- set touched = touched_keys(window, ['source_system', 'order_id'], touched_query) -%}
 {%- set items = touched_items_of_orders(window, touched) %}
 
-with orders as (
+-- materialized: else the planner, who cannot know how many items there are, asks every partition for every item
+with orders as {{ 'materialized ' if touched.mode == 'some' }}(
     select * from {{ ref('fact_orders') }}
     where {{ is_touched(touched) }}
 ),

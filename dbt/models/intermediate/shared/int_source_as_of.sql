@@ -21,7 +21,7 @@ in_effect as (
         ledger.business_date
     from ledger
     inner join run on ledger.load_id <= run.load_id_to
-    order by ledger.source, ledger.path, ledger.version desc
+    order by ledger.source asc, ledger.path asc, ledger.version desc
 )
 
 select
