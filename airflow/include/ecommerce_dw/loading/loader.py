@@ -70,6 +70,8 @@ def load(
     """
     started = time.perf_counter()
     contracts = contracts if contracts is not None else read_contracts(settings.contracts_dir)
+    # Every source's tables, whichever is loaded: the models read them all.
+    all_contracts = [contract for entities in contracts.values() for contract in entities.values()]
     if source is not None:
         if source not in contracts:
             raise LookupError(
@@ -83,7 +85,6 @@ def load(
 
     connection = connect_loader(settings)
     try:
-        all_contracts = [contract for entities in contracts.values() for contract in entities.values()]
         ddl.ensure_tables(connection, all_contracts)
         ddl.ensure_indexes(connection, all_contracts)
         known = {name: read_known(connection, name) for name in contracts}
