@@ -165,6 +165,17 @@ def test_env_makes_the_plain_programs_work(running: Checkout, tmp_path: Path) ->
     assert lines[-1] == "dbt works"
 
 
+def test_dags_test_and_the_scheduler_do_not_run_the_same_tasks(running: Checkout) -> None:
+    done = running.run("run", "airflow", "dags", "test", "ecommerce_etl_pipeline", "2026-01-31")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(re.findall(r"\[DAG TEST\] end task", done.stdout + done.stderr)) == 2
+    query = (
+        "select state, (select is_paused from dag where dag_id = dag_run.dag_id) from dag_run "
+        "where logical_date = '2026-01-31 00:00+00'"
+    )
+    assert running.run("psql", "-d", "airflow", "-Atc", query).stdout == "success|f\n"
+
+
 def test_run_keeps_the_folder_and_the_exit_code(running: Checkout, tmp_path: Path) -> None:
     done = running.run("run", "sh", "-c", "pwd; exit 7", cwd=tmp_path)
     assert (done.stdout, done.returncode) == (f"{tmp_path}\n", 7)

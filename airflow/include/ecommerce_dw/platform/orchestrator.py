@@ -6,9 +6,11 @@ also when no component runs.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import datetime as dt
 import json
+import os
 import subprocess
 import sys
 import time
@@ -34,7 +36,7 @@ from ecommerce_dw.platform.configuration import (
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.postgres import port_is_free
 from ecommerce_dw.platform.processes import Component, Started
-from ecommerce_dw.settings import PROJECT_DIR, Settings
+from ecommerce_dw.settings import PROJECT_DIR, Settings, get_settings
 
 #: Airflow's processes, in the order they are shown; job type in Airflow's metadata → name.
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -325,6 +327,20 @@ def set_paused(settings: Settings, is_paused: bool) -> None:
             cursor.execute("update dag set is_paused = %s where dag_id = %s", (is_paused, DAG_ID))
     finally:
         connection.close()
+
+
+def keep_paused_until_exit(settings: Settings | None = None) -> None:
+    """Pause the schedule for as long as this process runs, where it is not paused already.
+
+    A process that is killed leaves it paused; the next `./deploy.sh dev` unpauses it.
+    """
+    settings = settings or get_settings()
+    rows = _rows(settings, "select 1 from dag where dag_id = %(dag)s and not is_paused", {"dag": DAG_ID})
+    if rows:
+        process = os.getpid()
+        set_paused(settings, True)
+        # Tasks are forked from here; only the process that paused unpauses.
+        atexit.register(lambda: set_paused(settings, False) if os.getpid() == process else None)
 
 
 def trigger(
