@@ -8,10 +8,6 @@ products as (
     select * from {{ ref('stg_products') }}
 ),
 
-delivered_orders as (
-    select * from {{ ref('stg_orders') }}
-),
-
 delivered_items as (
     select * from {{ ref('stg_order_items') }}
 ),
