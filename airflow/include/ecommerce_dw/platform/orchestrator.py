@@ -72,7 +72,8 @@ class DagRun:
     @property
     def seconds(self) -> float | None:
         """How long it took, or None when it has not ended."""
-        if self.started_at is None or self.ended_at is None:
+        # `airflow dags test` queues nothing and puts the logical date in place of the start.
+        if self.started_at is None or self.ended_at is None or self.queued_at is None:
             return None
         return (self.ended_at - self.started_at).total_seconds()
 
