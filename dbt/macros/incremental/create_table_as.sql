@@ -8,6 +8,7 @@
     {%- elif temporary -%}
         {{ create_new_rows(relation, sql) }}
     {%- else -%}
+        {{ plan_for_everything() }}
         {%- if config.get('meta', {}).get('partition_by_month') -%}
             {{ create_partitioned_table(relation, sql) }}
         {%- else -%}
@@ -29,6 +30,9 @@
     {%- endif -%}
     {%- if config.get('contract').enforced -%}
         {{ get_assert_columns_equivalent(sql) }}
+    {%- endif %}
+    {%- if window.is_everything %}
+    {{ plan_for_everything() }}
     {%- endif %}
     create temporary table {{ relation }} as
     select * from (
@@ -56,4 +60,11 @@
     {{ make_month_partitions(relation, column, temporary_name('all')) }}
     insert into {{ relation }} ({{ adapter.dispatch('get_column_names', 'dbt')() }})
     select {{ adapter.dispatch('get_column_names', 'dbt')() }} from {{ temporary_name('all') }};
+{%- endmacro -%}
+
+
+{#- Nested loops are for a few touched keys. Over everything they come from guesses only (the newest of a key's
+    versions is taken for one row in 200) and made the first build of 20,000 orders take 17 s in place of 1. -#}
+{%- macro plan_for_everything() -%}
+    set local enable_nestloop = off;
 {%- endmacro -%}
