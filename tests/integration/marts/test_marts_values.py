@@ -22,7 +22,9 @@ def built(warehouse: DbtWarehouse, shop: Shop) -> DbtWarehouse:
     made = "2025-01-01 08:00+00"
     shop.load(SHOP, "customers", "2026-01-05", [customer("C1", made), customer("C2", made)])
     shop.load(
-        SHOP, "products", "2026-01-05",
+        SHOP,
+        "products",
+        "2026-01-05",
         [product("P1", made), product("P2", made, category="Toys", cost=3)],
     )
     days = {"O1": "2025-11-30 10:00+00", "O2": "2025-12-31 10:00+00", "O3": "2026-01-05 10:00+00"}
