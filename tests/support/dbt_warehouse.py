@@ -113,6 +113,11 @@ class DbtDatabase:
                 ]
             )  # fmt: skip
 
+    @property
+    def manifest(self) -> Any:
+        """The parsed project."""
+        return self._manifest
+
     def parse(self) -> None:
         """Parse the project once; later invocations use it."""
         outcome = self.invoke("--quiet", "parse")
