@@ -73,7 +73,7 @@ favourites as (
         customer_id,
         category as favourite_category
     from categories
-    order by source_system, customer_id, spent_amount desc, unit_count desc, category collate "C"
+    order by source_system asc, customer_id asc, spent_amount desc, unit_count desc, category collate "C" asc
 
 ),
 

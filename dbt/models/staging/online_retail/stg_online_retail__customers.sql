@@ -20,8 +20,8 @@ compared as (
 
     select
         *,
-        row_number() over versions = 1
-        or country is distinct from lag(country) over versions as is_start_of_run
+        row_number() over versions as version_number,
+        lag(country) over versions as country_before
     from observed
     window versions as (partition by customer_id order by invoiced_at)
 
@@ -63,7 +63,7 @@ customers as (
         _line_number
 
     from compared
-    where is_start_of_run
+    where version_number = 1 or country is distinct from country_before
 
 )
 

@@ -44,8 +44,8 @@ compared as (
 
     select
         *,
-        row_number() over versions = 1
-        or description is distinct from lag(description) over versions as is_start_of_run
+        row_number() over versions as version_number,
+        lag(description) over versions as description_before
     from observed
     window versions as (partition by product_id order by invoiced_at)
 
@@ -85,7 +85,7 @@ products as (
         _line_number
 
     from compared
-    where is_start_of_run
+    where version_number = 1 or description is distinct from description_before
 
 )
 
