@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -42,7 +43,10 @@ def static_checks(settings: Settings, work: Path) -> list[Check]:
             "mypy --strict",
             (program("mypy"), "--cache-dir", str(settings.home / "cache" / "mypy")),
         ),
-        Check("sqlfluff", (program("sqlfluff"), "lint", "--disable-progress-bar", "dbt")),
+        Check(
+            "sqlfluff",
+            (program("sqlfluff"), "lint", "--disable-progress-bar", "--processes", "2", "dbt"),
+        ),
         Check("shellcheck", (program("shellcheck"), "deploy.sh", ".ci/run")),
         Check("contracts", (program("ecommerce-dw"), "contracts", "sync", "--check")),
         Check(
@@ -64,7 +68,14 @@ def static_checks(settings: Settings, work: Path) -> list[Check]:
 
 
 def pytest_check(work: Path, markers: str, arguments: Sequence[str]) -> Check:
-    """The tests chosen by markers, with pytest arguments passed on."""
+    """The tests chosen by markers, with pytest arguments passed on.
+
+    Without arguments two or more workers share the files; each has its own PostgreSQL. With arguments one
+    process runs them, so that `-s`, `--pdb` and the order of the output are as usual.
+    """
+    # Much of the time is waiting for schedulers: two workers are worth it on one core, too.
+    workers = str(min(max(os.cpu_count() or 1, 2), 4))
+    parallel = () if arguments else ("--numprocesses", workers, "--dist", "loadfile", "--durations=10")
     return Check(
         "pytest",
         (
@@ -75,6 +86,7 @@ def pytest_check(work: Path, markers: str, arguments: Sequence[str]) -> Check:
             f"cache_dir={work / 'pytest'}",
             "-m",
             markers,
+            *parallel,
             *arguments,
         ),
     )
