@@ -90,16 +90,23 @@ class Checkout:
         return self.folder / "var"
 
     def run(
-        self, *arguments: str, cwd: Path | None = None, timeout: float = 400, **variables: str
+        self,
+        *arguments: str,
+        cwd: Path | None = None,
+        timeout: float = 400,
+        program: Path | None = None,
+        **variables: str,
     ) -> subprocess.CompletedProcess[str]:
         """Call deploy.sh and wait for its end, whatever that is."""
-        process = self.start(*arguments, cwd=cwd, **variables)
+        process = self.start(*arguments, cwd=cwd, program=program, **variables)
         output, errors = process.communicate(timeout=timeout)
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
-    def start(self, *arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.Popen[str]:
-        """Call deploy.sh."""
-        command = [str(self.folder / "deploy.sh"), *arguments]
+    def start(
+        self, *arguments: str, cwd: Path | None = None, program: Path | None = None, **variables: str
+    ) -> subprocess.Popen[str]:
+        """Call deploy.sh, by another name of it if given."""
+        command = [str(program or self.folder / "deploy.sh"), *arguments]
         if self.user is not None:
             command = ["setpriv", f"--reuid={self.user}", "--regid=nogroup", "--clear-groups", *command]
         # The variables of another Airflow and PostgreSQL are there on purpose: they must not reach ours.

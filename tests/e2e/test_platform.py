@@ -185,7 +185,7 @@ def test_run_keeps_the_folder_and_the_exit_code(running: Checkout, tmp_path: Pat
 def test_called_through_a_link(running: Checkout, tmp_path: Path) -> None:
     link = tmp_path / "platform"
     link.symlink_to(running.folder / "deploy.sh")
-    done = subprocess.run([link, "psql", "-Atc", "select 1"], cwd=tmp_path, capture_output=True, text=True)
+    done = running.run("psql", "-Atc", "select 1", cwd=tmp_path, program=link)
     assert done.stdout == "1\n", done.stderr
 
 
