@@ -114,9 +114,12 @@ def build(
             is_retry = may_retry and _can_retry(target, run)
             if not is_retry:
                 (target / "run_results.json").unlink(missing_ok=True)
-                (target / "window.json").write_text(json.dumps({"load_id_to": run.load_id_to}))
+            # An interrupted dbt leaves results without the nodes it had not come to: `dbt retry` would leave
+            # those out for good. So the window is there only when dbt came to its end.
+            (target / "window.json").unlink(missing_ok=True)
             command = ["retry"] if is_retry else _build_command(layer, run)
             invocation_id, nodes = _invoke(command, target, settings)
+            (target / "window.json").write_text(json.dumps({"load_id_to": run.load_id_to}))
             _record(connection, run_id, invocation_id, layer, nodes)
             connection.commit()
         finally:
@@ -171,7 +174,7 @@ def _safe_name(run_id: str) -> str:
 
 
 def _can_retry(target: Path, run: Run) -> bool:
-    """Whether the first try left results of the same window, with something to run again."""
+    """Whether the try before came to its end, in the same window, and left something to run again."""
     try:
         window = json.loads((target / "window.json").read_text())
         results = json.loads((target / "run_results.json").read_text())["results"]
