@@ -230,7 +230,7 @@ def _run_pipeline(settings: Settings, request: DevRequest, sample: Sample | None
             orchestrator.trigger(
                 settings, run_id, logical_date=interval if is_first else None, parameters=parameters
             )
-            result.append(f"Run {run_id} of {DAG_ID} through the scheduler")
+            result.append(f"Run {run_id} of {DAG_ID} given to the scheduler")
         orchestrator.set_paused(settings, False)
         last = _follow(settings, run_id, screen)
         _pending_file(settings).unlink(missing_ok=True)
