@@ -61,6 +61,7 @@ def test_every_reason_of_a_bad_row_is_named(shop: Shop) -> None:
     assert (summary.rows_read, summary.rows_loaded, summary.rows_rejected) == (4, 3, 1)
     assert shop.reasons() == {
         5: [
+            'updated_at: "yesterday week" is a word, not a time',
             'quantity: invalid input syntax for type integer: "1.5"',
             'is_active: invalid input syntax for type boolean: "maybe"',
             'updated_at: invalid input syntax for type timestamp with time zone: "yesterday week"',

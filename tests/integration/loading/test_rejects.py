@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ecommerce_dw.commands.rejects import command
 from ecommerce_dw.loading.decisions import withdraw
 from ecommerce_dw.loading.review import export_rejects, list_rejects, suggest_name
 from tests.integration.loading.conftest import Shop, day
-from tests.integration.loading.shop import GOOD, HEADER
+from tests.integration.loading.shop import GOOD, HEADER, PRODUCTS
 
 SHORT = "product_id,product_name,price"
 
@@ -103,6 +104,86 @@ def test_numbers_and_times_that_are_not_finite_are_rejected(shop: Shop) -> None:
         3: ["price: is not a finite number"],
         4: ["updated_at: is not a finite time"],
     }
+
+
+WORDS = (
+    "now",
+    "today",
+    " ToDay ",
+    "tomorrow",
+    "yesterday",
+    "epoch",
+    "allballs",
+    "12:00 today",
+    "today12:00",
+    "2026-01-01 ALLBALLS",
+    '"now"',
+    't"od"ay',
+)
+
+
+@pytest.mark.parametrize("filler", [0, 9_000])
+def test_words_that_read_the_clock_are_no_times(shop: Shop, filler: int) -> None:
+    header = "product_id,product_name,price,updated_at"
+    rows = [f"F{n},see you today,1,2026-01-01\n" for n in range(filler)]
+    rows += [f"A{n},Mug,1,{word}\n" for n, word in enumerate(WORDS)]
+    rows += ["B1,today,1,1970-01-01 01:00\n", 'B2,"now, or never",1,\n', "B3,nowhere,x,tomorrow\n"]
+    shop.land(day(1), "".join(rows), header=header)
+    shop.contracts["shop"]["products"] = replace(PRODUCTS, max_rejected_rows=20)
+
+    shop.load()
+
+    told = {
+        filler + 2 + n: [f'updated_at: "{word.replace(chr(34), "").strip()}" is a word, not a time']
+        for n, word in enumerate(WORDS)
+        if word != "allballs"  # a time of day alone is none to the server either
+    }
+    reasons = shop.reasons()
+    assert told.items() <= reasons.items()
+    assert reasons[filler + 2 + WORDS.index("allballs")][0] == 'updated_at: "allballs" is a word, not a time'
+    assert reasons[filler + 4 + len(WORDS)] == [
+        'updated_at: "tomorrow" is a word, not a time',
+        'price: invalid input syntax for type numeric: "x"',
+    ]
+    assert len(reasons) == len(WORDS) + 1
+    texts = shop.query(
+        "select product_name, updated_at = 'epoch' from raw.shop__products where product_id ~ '^B'"
+    )
+    assert sorted(texts) == [("now, or never", None), ("today", True)]  # London was an hour ahead in 1970
+    assert [row[2:] for row in shop.ledger()] == [("loaded", filler + 15, filler + 2, 13)]
+
+
+@pytest.mark.parametrize("filler", [0, 9_000])
+def test_numbers_are_written_as_decimals(shop: Shop, filler: int) -> None:
+    header = "product_id,product_name,price,quantity"
+    rows = [f"F{n},10_15 0x1,1,1\n" for n in range(filler)]
+    rows += ["A1,Mug,1,0x10\n", "A2,Mug,1, -0B1\n", "A3,Mug,1,1_000\n", 'A4,Mug,"1_0.5",1\n']
+    rows += ["A5,0x10,+1.50, 007 \n", 'A6,"1_000,00",.5,10\n']
+    shop.land(day(1), "".join(rows), header=header)
+    shop.contracts["shop"]["products"] = replace(PRODUCTS, max_rejected_rows=20)
+
+    shop.load()
+
+    reasons = {line - filler: why[0] for line, why in shop.reasons().items()}
+    assert reasons == {
+        2: 'quantity: "0x10" is not written as a decimal number',
+        3: 'quantity: "-0B1" is not written as a decimal number',
+        4: 'quantity: "1_000" is not written as a decimal number',
+        5: 'price: "1_0.5" is not written as a decimal number',
+    }
+    loaded = shop.query("select price, quantity from raw.shop__products where product_id ~ '^A' order by 1")
+    assert loaded == [(Decimal("0.5"), 10), (Decimal("1.5"), 7)]
+
+
+@pytest.mark.parametrize("spelling", ["true", "T", "yes", "on", "1", "f", "No", "OFF", "0"])
+def test_booleans_are_written_in_any_of_the_server_s_spellings(shop: Shop, spelling: str) -> None:
+    shop.land(day(1), f"A1,1,{spelling}\nA2,1,maybe\n", header="product_id,price,is_active")
+
+    shop.load()
+
+    is_true = spelling.lower() in ("true", "t", "yes", "on", "1")
+    assert shop.query("select is_active from raw.shop__products") == [(is_true,)]
+    assert shop.reasons() == {3: ['is_active: invalid input syntax for type boolean: "maybe"']}
 
 
 @pytest.mark.parametrize("filler", [0, 9_000])

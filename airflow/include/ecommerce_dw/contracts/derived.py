@@ -218,6 +218,11 @@ def _raw_dictionary(contracts: Contracts) -> str:
         "## raw: what arrived\n",
         "Beside the columns below each table has `_file_id` (the file, in `raw.load_ledger`) and "
         "`_line_number` (the record's first line in it; the header is line 1).\n",
+        "How values are written: numbers as decimals (`12`, `-3.50`, `1e2`; not `0x10` or `1_000`), "
+        "booleans as `true`, `t`, `yes`, `y`, `on`, `1` or `false`, `f`, `no`, `n`, `off`, `0` in any case, "
+        "dates and times as ISO 8601 (`2026-01-31`, `2026-01-31 12:00:00`, with a zone where it is not the "
+        "source's), never as words (`today`, `now`, `infinity`). An empty field is no value. "
+        "What cannot be read as its type is rejected.\n",
     ]
     for source, entities in contracts.items():
         first = next(iter(entities.values()))

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ecommerce_dw.contracts.model import Contract
 from ecommerce_dw.loading.discover import to_timestamp
+from ecommerce_dw.loading.spellings import Spellings
 
 #: Bytes read at a time.
 READ_SIZE = 1 << 20
@@ -349,6 +350,7 @@ class RecordStream:
         self._line = self.header.first_line
         # A single column has no separators to count; extra columns are left out record by record.
         self._needs_care = self.is_careful or self._separators == 0 or self.header.has_extra_columns
+        self._spellings = Spellings(self.contract, self.header.fields)
         self._keep = [number for number, name in enumerate(self.header.fields) if name is not None]
         self._prefix = b"%d%b%%d%b" % (self.file_id, self._delimiter, self._delimiter)
 
@@ -452,15 +454,20 @@ class RecordStream:
         if not piece.endswith(b"\n"):
             piece += b"\n"
         lines = _count(piece, b"\n")
-        outside = piece
+        outside = text = piece
         if self._quote in piece:
             parts = piece.split(self._quote)
             if len(parts) % 2 == 0:
                 return None
             outside = b"".join(parts[::2])
-            if _count(outside, b"\n") != lines:
+            if _count(outside, b"\n") != lines or b"\0" in piece:
                 return None
+            quoted = b"\0".join(parts[1::2]).replace(self._delimiter, b" ").replace(b"\n", b" ")
+            parts[1::2] = quoted.split(b"\0")
+            text = b"".join(parts)  # as the server reads it, but every separator in it separates
         if _count(outside, self._delimiter) != lines * self._separators or b"\0" in piece:
+            return None
+        if self._spellings.are_in(text, self._delimiter):
             return None
         if b"\r" in piece:
             if piece.count(b"\r") != lines or piece.count(b"\r\n") != lines:
@@ -531,6 +538,10 @@ class RecordStream:
             record.decode()
         except UnicodeDecodeError as error:
             reasons.append(f"is not UTF-8: byte 0x{record[error.start]:02x} at position {error.start + 1}")
+        if self._spellings.may_be_in(record.replace(self._quote, b"")):
+            fields = split_fields(record, self._delimiter, self._quote)
+            if len(fields) == self._separators + 1:
+                reasons += self._spellings.reasons(fields)
         return tuple(reasons)
 
     def _without_extra_columns(self, record: bytes) -> bytes:
