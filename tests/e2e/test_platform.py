@@ -270,7 +270,9 @@ def test_everything_made_is_under_the_home(running: Checkout) -> None:
 def test_interrupted_dev_goes_on_with_the_next(running: Checkout) -> None:
     running.run("stop")
     first = running.start("dev")
-    time.sleep(4)
+    assert first.stdout is not None
+    while "PostgreSQL" not in (line := first.stdout.readline()):
+        assert line, "dev ended before its first step"
     os.killpg(first.pid, signal.SIGINT)
     _, errors = first.communicate(timeout=60)
     assert first.returncode == 130, errors

@@ -97,24 +97,25 @@ def dev(
     no_ui: bool,
 ) -> None:
     """From an environment to a running platform with results."""
-    from ecommerce_dw.platform.dev import DevRequest, only_one
-    from ecommerce_dw.platform.dev import dev as bring_up
-    from ecommerce_dw.platform.sample import SampleRequest
+    with _errors():  # around the imports, too: they take long enough to be interrupted
+        from ecommerce_dw.platform.dev import DevRequest, only_one
+        from ecommerce_dw.platform.dev import dev as bring_up
+        from ecommerce_dw.platform.sample import SampleRequest
 
-    settings = get_settings()
-    if source not in (None, "all"):
-        known = sorted(path.name for path in settings.contracts_dir.iterdir() if path.is_dir())
-        if source not in known:
-            raise click.UsageError(f"There is no source {source}; there are {', '.join(known)} and all.")
-    if landing and source == "all":
-        raise click.UsageError(
-            "--landing names the folder of one source: give that source with --source, or set "
-            "LANDING_<SOURCE> for each in .env."
-        )
-    sample = SampleRequest(days, end.date() if end else None, seed, scale)
-    request = DevRequest(source, landing.resolve() if landing else None, sample, not no_ui)
-    with _errors(), only_one(settings):
-        bring_up(settings, request, Console())
+        settings = get_settings()
+        if source not in (None, "all"):
+            known = sorted(path.name for path in settings.contracts_dir.iterdir() if path.is_dir())
+            if source not in known:
+                raise click.UsageError(f"There is no source {source}; there are {', '.join(known)} and all.")
+        if landing and source == "all":
+            raise click.UsageError(
+                "--landing names the folder of one source: give that source with --source, or set "
+                "LANDING_<SOURCE> for each in .env."
+            )
+        sample = SampleRequest(days, end.date() if end else None, seed, scale)
+        request = DevRequest(source, landing.resolve() if landing else None, sample, not no_ui)
+        with only_one(settings):
+            bring_up(settings, request, Console())
 
 
 @command.command()

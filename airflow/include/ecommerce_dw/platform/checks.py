@@ -75,7 +75,9 @@ def pytest_check(work: Path, markers: str, arguments: Sequence[str]) -> Check:
     """
     # Much of the time is waiting for schedulers: two workers are worth it on one core, too.
     workers = str(min(max(os.cpu_count() or 1, 2), 4))
-    parallel = () if arguments else ("--numprocesses", workers, "--dist", "loadfile", "--durations=10")
+    # In the order of the folders: the platform's long stories first, and what is short fills the end.
+    by_file = ("--dist", "loadfile", "--no-loadscope-reorder")
+    parallel = () if arguments else ("--numprocesses", workers, *by_file, "--durations=15")
     return Check(
         "pytest",
         (
