@@ -67,6 +67,11 @@ class Settings(BaseSettings):
     )
     load_workers: int = Field(default=2, ge=1, description="Files loaded side by side by one `load`.")
 
+    # the calendar
+    fiscal_year_start_month: int = Field(
+        default=1, ge=1, le=12, description="First month of the fiscal year, 1 to 12, in dim_date."
+    )
+
     # quality
     data_docs_keep: int = Field(default=10, ge=1, description="Data Docs kept, in runs.")
 
@@ -142,6 +147,7 @@ class Settings(BaseSettings):
             "LOADER_PASSWORD": self.loader_password.get_secret_value(),
             "TRANSFORMER_PASSWORD": self.transformer_password.get_secret_value(),
             "ANALYST_PASSWORD": self.analyst_password.get_secret_value(),
+            "FISCAL_YEAR_START_MONTH": str(self.fiscal_year_start_month),
             "AIRFLOW_PORT": str(self.airflow_port),
             "AIRFLOW_DB": self.airflow_db,
             "DBT_PROJECT_DIR": str(self.dbt_dir),
