@@ -2,7 +2,8 @@
 
 
 {#- The sources that feed a conformed entity, in alphabetical order; each has a model
-    stg_<source>__<entity>. `touched` is fed by every source. -#}
+    stg_<source>__<entity>. `touched` is fed by every source; one that feeds order_items also has
+    stg_<source>__rejected_order_items. -#}
 {%- macro sources_feeding(entity) -%}
     {%- set sources = {
         'customers': ['ecommerce', 'online_retail'],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,9 @@ def test_a_shop_is_added_by_two_folders(make_staging: Callable[..., Staging], tm
     for model in ("stg_orders", "stg_order_items", "stg_customers", "stg_products"):
         counts = dict(staging.query(f"select source_system, count(*) from staging.{model} group by 1"))
         assert counts["market_stall"] == counts["online_retail"] > 0, model
+    manifest = json.loads((tmp_path / "dbt" / "target" / "manifest.json").read_text())
+    read = manifest["nodes"]["model.ecommerce_dw.int_rejected_order_items"]["depends_on"]["nodes"]
+    assert "model.ecommerce_dw.stg_market_stall__rejected_order_items" in read
     assert staging.query("select distinct source_system from staging.stg_touched order by 1") == [
         ("market_stall",),
         ("online_retail",),

@@ -170,7 +170,8 @@ def _sources_macro(contracts: Contracts) -> str:
     return (
         f"{{#- {_WRITTEN_BY} -#}}\n\n\n"
         "{#- The sources that feed a conformed entity, in alphabetical order; each has a model\n"
-        "    stg_<source>__<entity>. `touched` is fed by every source. -#}\n"
+        "    stg_<source>__<entity>. `touched` is fed by every source; one that feeds order_items also has\n"
+        "    stg_<source>__rejected_order_items. -#}\n"
         "{%- macro sources_feeding(entity) -%}\n"
         "    {%- set sources = {\n"
         f"{lines}\n"

@@ -1,0 +1,32 @@
+with
+
+rejected_rows as (
+
+    select * from {{ source('raw', 'rejected_rows') }}
+    where source = 'online_retail' and entity = 'lines'
+
+),
+
+files as (
+
+    select * from {{ source('raw', 'load_ledger') }}
+    where load_id is not null and is_current and source = 'online_retail'
+
+),
+
+rejected_order_items as (
+
+    select
+        rejected_rows.keys ->> 'invoice_no' as order_id,
+        count(*) as rejected_count
+    from rejected_rows
+    inner join files
+        on files.file_id = rejected_rows.file_id
+    where
+        rejected_rows.resolved_by is null
+        and rejected_rows.keys ->> 'invoice_no' is not null
+    group by rejected_rows.keys ->> 'invoice_no'
+
+)
+
+select * from rejected_order_items
