@@ -1,4 +1,4 @@
-"""One parsed project and one template database for all examples of the warehouse's laws."""
+"""A warehouse of its own for each example of the laws."""
 
 from __future__ import annotations
 
@@ -6,25 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ecommerce_dw.platform.postgres import EmbeddedPostgres
-from tests.conftest import settings_for
 from tests.support.dbt_warehouse import DbtWarehouse, Shop
-
-
-@pytest.fixture(scope="session")
-def built_once(
-    postgres: EmbeddedPostgres, template_database: str, tmp_path_factory: pytest.TempPathFactory
-) -> DbtWarehouse:
-    """The project parsed and the template made."""
-    folder = tmp_path_factory.mktemp("dbt")
-    warehouse = DbtWarehouse(
-        postgres,
-        settings_for(postgres, "dbt_laws", folder),
-        settings_for(postgres, "dbt_laws_full", folder),
-        folder,
-    )
-    warehouse.prepare(template_database, "ecommerce", "online_retail")
-    return warehouse
 
 
 @pytest.fixture
