@@ -7,14 +7,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
-import pytest
-
 from ecommerce_dw.loading import load
-from ecommerce_dw.settings import PROJECT_DIR
 from tests.integration.staging.conftest import SMALL, Staging
-
-#: The whole data set, where it lies beside the checkout.
-WHOLE = PROJECT_DIR.parent / "shared" / "data" / "online_retail"
 
 LINE_TYPES = "select line_type, count(*), sum(line_total) from staging.stg_order_items group by 1"
 
@@ -67,39 +61,3 @@ def test_a_corrected_file_moves_no_other_line(make_staging: Callable[..., Stagin
     after = {key for (key,) in staging.query(keys)}
     assert after < before
     assert len(before) - len(after) == 1
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not WHOLE.is_dir(), reason="the whole data set is not here")
-def test_the_whole_shop_reconciles_by_named_parts(make_staging: Callable[..., Staging]) -> None:
-    staging = make_staging({"online_retail": WHOLE})
-    staging.dbt("seed", "--select", "online_retail_codes")
-    staging.dbt("run", "--select", "tag:layer_staging")
-
-    assert staging.query(
-        "select count(*), sum(rows_loaded) from raw.load_ledger where status = 'loaded'"
-    ) == [(305, 541909)]
-    assert {row[0]: row[1:] for row in staging.query(LINE_TYPES)} == {
-        "sale": (527758, Decimal("10271433.060")),
-        "cancellation": (8704, Decimal("-478724.180")),
-        "fee": (2189, Decimal("42832.551")),
-        "adjustment": (743, Decimal("-87793.497")),
-        "zero_priced": (2515, Decimal(0)),
-    }
-    assert staging.query("select sum(line_total) from staging.stg_order_items") == [(Decimal("9747747.934"),)]
-    assert staging.query(
-        "select order_type, count(*), sum(total_amount) from staging.stg_orders group by 1 order by 1"
-    ) == [
-        ("adjustment", 3, Decimal("-11062.060")),
-        ("cancellation", 3836, Decimal("-896812.490")),
-        ("sale", 22061, Decimal("10655622.484")),
-    ]
-    assert staging.query(
-        "select count(*) filter (where order_id like 'C%'), count(distinct order_item_id), "
-        "count(*) filter (where is_duplicate), count(*) filter (where quantity < 0), "
-        "count(*) filter (where quantity < 0 and order_id not like 'C%') from staging.stg_order_items"
-    ) == [(9288, 541909, 5268, 10624, 1336)]
-    assert staging.query(
-        "select count(distinct customer_id), count(distinct country) from staging.stg_customers"
-    ) == [(4372, 37)]  # the 38th is seen with guests alone
-    assert staging.query("select count(distinct product_id) from staging.stg_products") == [(4070,)]
