@@ -10,6 +10,7 @@ from psycopg2.extras import execute_values
 
 from ecommerce_dw import db
 from ecommerce_dw.contracts.reader import read_contracts
+from ecommerce_dw.loading.ledger import in_effect
 from ecommerce_dw.settings import Settings
 
 Status = Literal["fresh", "warn", "stale", "none"]
@@ -55,11 +56,11 @@ def check_freshness(settings: Settings, run_id: str, business_date: dt.date) -> 
     try:
         with connection, connection.cursor() as cursor:
             cursor.execute(
-                """
-                select source, max(business_date)
-                from raw.load_ledger
-                where is_current and status = 'loaded' and business_date <= %s
-                group by source
+                f"""
+                select l.source, max(l.business_date)
+                from raw.load_ledger as l
+                where {in_effect("l")} and l.business_date <= %s
+                group by l.source
                 """,
                 (business_date,),
             )

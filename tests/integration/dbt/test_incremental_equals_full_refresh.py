@@ -339,6 +339,20 @@ def test_a_load_after_the_freeze_waits_for_the_next_run_and_is_not_lost(
     assert warehouse.fingerprints() == warehouse.full_fingerprints()
 
 
+def test_a_refused_correction_leaves_an_incomplete_order_incomplete(
+    warehouse: DbtWarehouse, shop: Shop
+) -> None:
+    """Until other bytes come, what was loaded stands, and so does the item that it lacks."""
+    first_day(shop)
+    warehouse.run()
+    rejected_item(shop)
+    warehouse.run()
+    shop.refuse(SHOP, "order_items", "2026-02-11")
+    warehouse.run()
+    assert warehouse.query("select count(*) from warehouse.fact_orders where is_incomplete") == [(1,)]
+    assert warehouse.fingerprints() == warehouse.full_fingerprints()
+
+
 # ---- what the facts say -----------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from ecommerce_dw import db
+from ecommerce_dw.freshness import check_freshness
 from ecommerce_dw.quality import ValidationSummary, validate
 from ecommerce_dw.settings import Settings
 from tests.support.raw_rows import RawRows, customer, item, order, product
@@ -62,6 +63,23 @@ def test_good_data_passes_and_every_expectation_leaves_a_row(
         rows = cursor.fetchall()
     assert {name for name, _, _ in rows} == {result.name for result in summary.results}
     assert set(BREAKERS) == {name for name, _, _ in rows}, "every expectation has a test that breaks it"
+
+
+@pytest.mark.parametrize("status", ["refused", "discarded"])
+def test_a_refused_correction_leaves_the_loaded_version_in_effect(
+    raw: RawRows, settings: Settings, owner: db.Connection, status: str
+) -> None:
+    """Its rows stay, so the ledger's count of them holds, and the source is as fresh as they are."""
+    load_day(raw, DAY, count=25)
+    raw.refuse(SHOP, "orders", DAY)
+    with owner.cursor() as cursor:
+        cursor.execute("update raw.load_ledger set status = %s where status = 'refused'", (status,))
+    summary = validate(settings, "raw", "run-1")
+    assert failed(summary) == (["load_ledger.no file is refused"] if status == "refused" else [])
+    for entity in ("customers", "products", "order_items"):
+        raw.refuse(SHOP, entity, DAY)
+    (fresh,) = (f for f in check_freshness(settings, "run-1", DAY) if f.source == SHOP)
+    assert fresh.max_loaded_date == DAY
 
 
 def _refuse(raw: RawRows) -> None:

@@ -7,18 +7,18 @@ import json
 import click
 
 from ecommerce_dw import db
+from ecommerce_dw.loading.ledger import in_effect
 from ecommerce_dw.settings import get_settings
 
-_SOURCES = """
+_SOURCES = f"""
 select
     source,
-    max(business_date) filter (where status = 'loaded')::text as as_of,
-    count(*) filter (where status = 'loaded') as loaded_files,
-    count(*) filter (where status = 'refused') as refused_files,
-    coalesce(sum(rows_loaded) filter (where status = 'loaded'), 0)::bigint as rows_loaded,
-    coalesce(sum(rows_rejected) filter (where status = 'loaded'), 0)::bigint as rows_rejected
-from raw.load_ledger
-where is_current
+    max(business_date) filter (where is_in_effect)::text as as_of,
+    count(*) filter (where is_in_effect) as loaded_files,
+    count(*) filter (where is_current and status = 'refused') as refused_files,
+    coalesce(sum(rows_loaded) filter (where is_in_effect), 0)::bigint as rows_loaded,
+    coalesce(sum(rows_rejected) filter (where is_in_effect), 0)::bigint as rows_rejected
+from (select l.*, {in_effect("l")} as is_in_effect from raw.load_ledger as l) as l
 group by source
 order by source
 """

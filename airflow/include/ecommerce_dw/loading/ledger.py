@@ -22,6 +22,19 @@ from ecommerce_dw.loading.rejects import kept_keys, settle
 from ecommerce_dw.settings import Settings
 
 
+def in_effect(alias: str) -> str:
+    """Condition on a row of `raw.load_ledger`: its rows are the ones in the table.
+
+    That is the newest version that took effect. A newer one that was refused or discarded is the path's
+    current version, and leaves the rows of this one where they are.
+    """
+    return (
+        f"({alias}.status = 'loaded' and not exists (select from raw.load_ledger as newer "
+        f"where newer.source = {alias}.source and newer.path = {alias}.path "
+        f"and newer.version > {alias}.version and newer.status in ('loaded', 'withdrawn')))"
+    )
+
+
 def one_value(cursor: psycopg2.extensions.cursor) -> Any:
     return one_row(cursor)[0]
 

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 
+from ecommerce_dw.loading.ledger import in_effect
 from ecommerce_dw.platform import database
 from ecommerce_dw.settings import Settings
 
@@ -48,10 +49,10 @@ def read_summary(settings: Settings, run_id: str | None) -> Summary:
     try:
         files = _rows(
             connection,
-            """
+            f"""
             select count(*), count(*) filter (where run_id = %(run)s), coalesce(sum(rows_loaded), 0),
                 coalesce(sum(rows_loaded) filter (where run_id = %(run)s), 0)
-            from raw.load_ledger where status = 'loaded' and is_current
+            from raw.load_ledger as l where {in_effect("l")}
             """,
             {"run": run_id},
         )[0]

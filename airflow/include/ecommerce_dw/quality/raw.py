@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ecommerce_dw.loading.ledger import in_effect
 from ecommerce_dw.quality.model import Expectation, Scope, Suite, no_rows
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def _ledger(scope: Scope, contracts: Sequence[Contract], tables: Sequence[Contra
                 min(r.reasons[1]) as a_reason
             from batch as b
             join raw.rejected_rows as r using (file_id)
-            where b.is_current and b.status = 'loaded' and r.resolved_by is null
+            where b.is_in_effect and r.resolved_by is null
             group by b.source, b.entity, b.business_date, b.path, b.rows_read
             order by rejected_rows desc, b.path
             """,
@@ -161,16 +162,14 @@ def _ledger(scope: Scope, contracts: Sequence[Contract], tables: Sequence[Contra
                     b.path,
                     b.version,
                     b.status,
-                    case
-                        when b.is_current and b.status = 'loaded' then b.rows_loaded else 0
-                    end as expected_rows,
+                    case when b.is_in_effect then b.rows_loaded else 0 end as expected_rows,
                     coalesce(c.rows_there, 0) as rows_there
                 from batch as b
                 left join ({counts}) as c using (file_id)
                 where
                     b.status <> 'loading'
                     and coalesce(c.rows_there, 0)
-                    <> case when b.is_current and b.status = 'loaded' then b.rows_loaded else 0 end
+                    <> case when b.is_in_effect then b.rows_loaded else 0 end
                 order by b.path, b.version
                 """,
                 severity="critical",
@@ -181,7 +180,7 @@ def _ledger(scope: Scope, contracts: Sequence[Contract], tables: Sequence[Contra
         )
     # Touched files with the earlier versions of their paths, and what is refused, whenever that was.
     batch = f"""
-        select l.*, {_touched_files(scope, "l")} as is_touched
+        select l.*, {_touched_files(scope, "l")} as is_touched, {in_effect("l")} as is_in_effect
         from raw.load_ledger as l
         where
             (l.is_current and l.status = 'refused')
@@ -194,11 +193,11 @@ def _ledger(scope: Scope, contracts: Sequence[Contract], tables: Sequence[Contra
 
 
 #: The newest touched week only: nobody acts on the volume of a day two years ago.
-_RECENT = """
+_RECENT = f"""
     newest as (
         select b.source, max(b.business_date) as business_date
         from batch as b
-        where b.is_touched and b.is_current and b.status = 'loaded'
+        where b.is_touched and b.is_in_effect
         group by b.source
     ),
     days as (
@@ -209,7 +208,7 @@ _RECENT = """
             sum(l.rows_read) as row_count,
             bool_or(l.file_id in (select b.file_id from batch as b where b.is_touched)) as is_touched
         from raw.load_ledger as l
-        where l.is_current and l.status = 'loaded'
+        where {in_effect("l")}
         group by l.source, l.entity, l.business_date
     ),
     recent as (
@@ -366,7 +365,7 @@ def _references(contract: Contract, siblings: Mapping[str, Contract]) -> Iterato
             with newest as (
                 select max(l.business_date) as business_date
                 from raw.load_ledger as l
-                where l.source = {_text(contract.source)} and l.is_current and l.status = 'loaded'
+                where l.source = {_text(contract.source)} and {in_effect("l")}
             )
             select r.{column.name}, count(*) as row_count, min(l.business_date) as waiting_since
             from newest as n
@@ -376,7 +375,7 @@ def _references(contract: Contract, siblings: Mapping[str, Contract]) -> Iterato
             join raw.{contract.table} as r on r._file_id = l.file_id
             where
                 l.source = {_text(contract.source)} and l.entity = {_text(contract.entity)}
-                and l.is_current and l.status = 'loaded' and r.{column.name} is not null
+                and {in_effect("l")} and r.{column.name} is not null
                 and not exists (select from raw.{target.table} as t where t.{key} = r.{column.name})
             group by r.{column.name}
             order by waiting_since, r.{column.name}

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ecommerce_dw import db
+from ecommerce_dw.loading.ledger import in_effect
 from ecommerce_dw.quality.model import (
     BUILD_REMEDY,
     Expectation,
@@ -508,12 +509,12 @@ def _loaded_files(
     """Per source whose order lines were loaded: a select of the files that staging does not hold whole."""
     with connection, connection.cursor() as cursor:
         cursor.execute(
-            """
-            select source, entity, array_agg(file_id order by file_id)
-            from raw.load_ledger
-            where is_current and status = 'loaded' and load_id > %s and load_id <= %s and rows_loaded > 0
-            group by source, entity
-            order by source, entity
+            f"""
+            select l.source, l.entity, array_agg(l.file_id order by l.file_id)
+            from raw.load_ledger as l
+            where {in_effect("l")} and l.load_id > %s and l.load_id <= %s and l.rows_loaded > 0
+            group by l.source, l.entity
+            order by l.source, l.entity
             """,
             (scope.since, scope.upto),
         )

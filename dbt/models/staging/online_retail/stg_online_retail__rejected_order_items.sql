@@ -9,8 +9,11 @@ rejected_rows as (
 
 files as (
 
-    select * from {{ source('raw', 'load_ledger') }}
-    where load_id is not null and is_current and source = 'online_retail'
+    -- of each path the version in effect: a newer one that was refused leaves what this one lacks as it is
+    select distinct on (path) *
+    from {{ source('raw', 'load_ledger') }}
+    where load_id is not null and source = 'online_retail' and entity = 'lines'
+    order by path asc, version desc
 
 ),
 
