@@ -422,16 +422,18 @@ class RecordStream:
             cut = previous
         return cut
 
-    def _process(self, piece: bytes, offset: int) -> Iterator[bytes]:
+    def _process(self, piece: bytes, offset: int, may_be_odd: bool | None = None) -> Iterator[bytes]:
         if self._needs_care:
             self._note_piece(offset, is_plain=False)
             yield from self._one_by_one(piece)
             return
-        clean = self._clean(piece)
+        clean = self._clean(piece, may_be_odd is not False)
         if clean is not None:
             self._note_piece(offset, is_plain=True)
             yield self._numbered(clean)
             return
+        if may_be_odd is None:  # one look at the whole piece is quicker than one at each part
+            may_be_odd = self._spellings.may_be_in(piece.replace(self._quote, b""))
         # Smaller and smaller, so that few records are looked at one by one.
         size = max(len(piece) // 16, _SMALL_PIECE)
         start = 0
@@ -444,13 +446,17 @@ class RecordStream:
                 cut, reach = len(piece), reach * 2
             if cut - start == len(piece):
                 self._note_piece(offset + start, is_plain=False)
-                yield from self._one_by_one(piece[start:cut])
+                yield from self._one_by_one(piece[start:cut], may_be_odd)
             else:
-                yield from self._process(piece[start:cut], offset + start)
+                yield from self._process(piece[start:cut], offset + start, may_be_odd)
             start = cut
 
-    def _clean(self, piece: bytes) -> bytes | None:
-        """The piece with plain line ends, if every record in it is well formed as far as counting tells."""
+    def _clean(self, piece: bytes, may_be_odd: bool) -> bytes | None:
+        """The piece with plain line ends, if every record in it is well formed as far as counting tells.
+
+        Args:
+            may_be_odd: Whether it may have a spelling that the casts take and the contract does not.
+        """
         if not piece.endswith(b"\n"):
             piece += b"\n"
         lines = _count(piece, b"\n")
@@ -467,7 +473,7 @@ class RecordStream:
             text = b"".join(parts)  # as the server reads it, but every separator in it separates
         if _count(outside, self._delimiter) != lines * self._separators or b"\0" in piece:
             return None
-        if self._spellings.are_in(text, self._delimiter):
+        if may_be_odd and self._spellings.are_in(text, self._delimiter):
             return None
         if b"\r" in piece:
             if piece.count(b"\r") != lines or piece.count(b"\r\n") != lines:
@@ -499,13 +505,13 @@ class RecordStream:
             self._run_starts.append(line_out)
             self._run_offsets.append(offset)
 
-    def _one_by_one(self, piece: bytes) -> Iterator[bytes]:
+    def _one_by_one(self, piece: bytes, may_be_odd: bool = True) -> Iterator[bytes]:
         out: list[bytes] = []
         for line, record in records(piece, self._line, self._quote):
             if not record.strip():
                 continue
             self.records += 1
-            reasons = self._problems(record)
+            reasons = self._problems(record, may_be_odd)
             if reasons:
                 self._keep_aside(BadRecord(line, record, reasons))
                 continue
@@ -519,7 +525,7 @@ class RecordStream:
         if out:
             yield b"".join(out)
 
-    def _problems(self, record: bytes) -> tuple[str, ...]:
+    def _problems(self, record: bytes, may_be_odd: bool) -> tuple[str, ...]:
         reasons = []
         outside = record
         if self._quote in record:
@@ -538,7 +544,7 @@ class RecordStream:
             record.decode()
         except UnicodeDecodeError as error:
             reasons.append(f"is not UTF-8: byte 0x{record[error.start]:02x} at position {error.start + 1}")
-        if self._spellings.may_be_in(record.replace(self._quote, b"")):
+        if may_be_odd and self._spellings.may_be_in(record.replace(self._quote, b"")):
             fields = split_fields(record, self._delimiter, self._quote)
             if len(fields) == self._separators + 1:
                 reasons += self._spellings.reasons(fields)
