@@ -45,8 +45,8 @@ def write_plainly(source: Path, target: Path) -> float:
     return seconds
 
 
-def bench_volume(folder: Path, lines: int) -> float:
-    """Prints the figures of one large run and returns its order lines per second."""
+def bench_volume(folder: Path, lines: int) -> tuple[float, list[tuple[str, str]]]:
+    """The order lines per second of one large run, and its figures as the page has them."""
     start = time.perf_counter()
     made = shop_simulator.generate(
         folder / "made",
@@ -60,39 +60,66 @@ def bench_volume(folder: Path, lines: int) -> float:
     memory = peak_memory()
     reference = write_plainly(folder / "made", folder / "plain")
     rate = made.entities["order_items"].rows / seconds
-    print(f"order lines          {made.entities['order_items'].rows:>12,}")
-    print(f"order rows           {made.entities['orders'].rows:>12,}  (new orders and status updates)")
-    print(f"time                 {seconds:>12.2f} s")
-    print(f"order lines/s        {rate:>12,.0f}  (orders and lines written)")
-    print(f"CSV                  {made.bytes / seconds / 1e6:>12.1f} MB/s of {made.bytes / 1e6:,.0f} MB")
-    print(f"peak memory          {memory:>12.0f} MB")
-    print(
-        f"plain writing        {reference:>12.2f} s, so generating takes {seconds / reference:.1f} times that"
-    )
-    return rate
+    figures = [
+        ("order lines", f"{made.entities['order_items'].rows:,}"),
+        ("order rows, new orders and status updates", f"{made.entities['orders'].rows:,}"),
+        ("time", f"{seconds:.2f} s"),
+        ("order lines per second, orders and lines written", f"{rate:,.0f}"),
+        ("CSV", f"{made.bytes / seconds / 1e6:.1f} MB/s of {made.bytes / 1e6:,.0f} MB"),
+        ("peak memory", f"{memory:.0f} MB"),
+        ("writing the same bytes plainly", f"{reference:.2f} s"),
+        ("generating against plain writing, times", f"{seconds / reference:.1f}"),
+    ]
+    return rate, figures
 
 
-def bench_sample(folder: Path) -> None:
-    """Prints the time of two years at scale 1."""
+def bench_sample(folder: Path) -> list[tuple[str, str]]:
+    """The figures of two years at scale 1."""
     start = time.perf_counter()
     made = shop_simulator.generate(folder / "sample", first=OPENING, last=OPENING + timedelta(days=729))
     seconds = time.perf_counter() - start
     rows = ", ".join(f"{count.rows:,} {name}" for name, count in made.entities.items())
-    print(f"730 days at scale 1  {seconds:>12.2f} s  ({rows})")
+    return [("730 days at scale 1, all entities", f"{seconds:.2f} s"), ("its rows", rows)]
+
+
+def page(figures: list[tuple[str, str]]) -> str:
+    """The page for docs/benchmarks."""
+    rows = "\n".join(f"| {name} | {value} |" for name, value in figures)
+    system = f"{platform.system()} {platform.machine()}"
+    machine = f"{os.cpu_count()} cores, {system}, Python {platform.python_version()}"
+    return f"""# How fast generating is
+
+Written by `tests/benchmarks/generate.py`. Seconds depend on the machine and on what else it does.
+
+Machine: {machine}, load average {os.getloadavg()[0]:.1f}.
+
+{DAYS} days of a shop in its second year, orders and order lines with the status updates of earlier
+orders, and the same bytes written from memory to as many files. Then the sample of two years, all entities.
+
+| figure | measured |
+|---|---|
+{rows}
+
+Aim: at least 250,000 order lines per second.
+"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--lines", type=int, default=1_000_000, help="order lines to make, about")
     parser.add_argument("--at-least", type=float, help="fail when there are fewer order lines per second")
+    parser.add_argument("--out", type=Path, help="page to write, e.g. docs/benchmarks/generate.md")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="generate-"))
     try:
-        print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
-        rate = bench_volume(folder, arguments.lines)
-        bench_sample(folder)
+        rate, figures = bench_volume(folder, arguments.lines)
+        text = page(figures + bench_sample(folder))
     finally:
         shutil.rmtree(folder)
+    print(text)
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(text, encoding="utf-8")
     if arguments.at_least and rate < arguments.at_least:
         sys.exit(f"{rate:,.0f} order lines/s are fewer than {arguments.at_least:,.0f}")
 
