@@ -6,7 +6,9 @@ from tests.support.dbt_warehouse import DbtWarehouse, Shop
 from tests.support.two_shops import load_two_shops
 
 
-def test_every_node_builds_and_every_unit_and_data_test_passes(warehouse: DbtWarehouse, shop: Shop) -> None:
+def test_every_node_builds_every_test_passes_and_every_column_is_described(
+    warehouse: DbtWarehouse, shop: Shop
+) -> None:
     load_two_shops(shop)
     warehouse.freeze()
 
@@ -20,3 +22,51 @@ def test_every_node_builds_and_every_unit_and_data_test_passes(warehouse: DbtWar
         del nodes[exposure.name]  # nothing is built for it
     assert set(nodes) == expected | unit_tests
     assert set(nodes.values()) == {"success", "pass"}
+    assert _undescribed(warehouse) == []
+
+
+def _undescribed(warehouse: DbtWarehouse) -> list[tuple[str]]:
+    """Tables, views and columns without a comment in the database."""
+    return warehouse.query(
+        """
+        select n.nspname || '.' || c.relname || coalesce('.' || a.attname, '')
+        from pg_class as c
+        join pg_namespace as n on n.oid = c.relnamespace
+        cross join lateral (
+            select 0 as attnum, null::name as attname
+            union all
+            select attnum, attname from pg_attribute
+            where attrelid = c.oid and attnum > 0 and not attisdropped
+        ) as a
+        where n.nspname in ('staging', 'warehouse', 'marts_build') and c.relkind in ('r', 'v', 'p')
+            and case when a.attnum = 0 then obj_description(c.oid, 'pg_class')
+                else col_description(c.oid, a.attnum) end is null
+        order by 1
+        """
+    )
+
+
+def test_every_model_says_its_grain_has_a_tested_key_a_group_and_where_published_a_contract(
+    warehouse: DbtWarehouse,
+) -> None:
+    nodes = warehouse.incremental.manifest.nodes.values()
+    models = {node.unique_id: node for node in nodes if node.resource_type == "model"}
+    # Lists of what happened and counts over everything: their rows are no things with a key.
+    keyless = {name for name in models if name.endswith(("touched", "_events", ".flagged_rows"))}
+    keyed = {
+        model
+        for node in nodes
+        if node.resource_type == "test"
+        and getattr(node, "test_metadata", None) is not None
+        and node.test_metadata.name in ("unique", "unique_combination")
+        for model in node.depends_on.nodes
+    }
+    without_grain = [name for name, node in models.items() if not node.description.startswith("One row per")]
+    assert without_grain == []
+    assert sorted(models.keys() - keyed - keyless) == []
+    assert [name for name, node in models.items() if not node.group] == []
+    assert [
+        name
+        for name, node in models.items()
+        if node.schema in ("warehouse", "marts_build") and not node.contract.enforced
+    ] == []
