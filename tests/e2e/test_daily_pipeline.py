@@ -6,8 +6,10 @@ The tests of this module are one story on one platform and run in order.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import json
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +34,13 @@ class Platform:
     hook: Hook
     days_to_come: Path
 
+    @functools.cached_property
+    def shell(self) -> dict[str, str]:
+        """The variables of `./deploy.sh env`: with them psql itself answers, cheap enough to ask often."""
+        done = self.checkout.run("run", "env", "-0")
+        assert done.returncode == 0, done.stderr
+        return dict(entry.split("=", 1) for entry in done.stdout.split("\0") if entry)
+
     @property
     def landing(self) -> Path:
         return self.checkout.home / "landing" / "ecommerce"
@@ -47,7 +56,9 @@ class Platform:
             building.rename(target)
 
     def sql(self, query: str, database: str = "ecommerce_dw") -> str:
-        done = self.checkout.run("psql", "-d", database, "-Atc", query)
+        done = subprocess.run(
+            ["psql", "-d", database, "-Atc", query], env=self.shell, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
