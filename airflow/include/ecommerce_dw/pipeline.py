@@ -104,12 +104,33 @@ def check_step(checkpoint: str, *, run_id: str, settings: Settings | None = None
     """
     from ecommerce_dw.quality import Checkpoint, validate
 
-    summary = validate(settings or get_settings(), cast(Checkpoint, checkpoint), run_id)
+    settings = settings or get_settings()
+    # Read before anything is validated: what is built while we look was not looked at.
+    seen = _built_up_to(settings)
+    summary = validate(settings, cast(Checkpoint, checkpoint), run_id)
     text = summary.describe()
     if not summary.is_success:
         raise CheckFailedError(text)
     _logger.info("%s", text)
+    if checkpoint == "marts":
+        connection = db.connect("transformer", settings=settings)
+        with connection, connection.cursor() as cursor:
+            cursor.execute("update ops.runs set validated_seq = %s where run_id = %s", (seen, run_id))
+        connection.close()
     return {"expectations": len(summary.results), "warnings": [r.name for r in summary.warnings]}
+
+
+def _built_up_to(settings: Settings) -> int:
+    """The newest entry of `ops.touched`: it moves whenever a model's rows change."""
+    connection = db.connect("transformer", settings=settings)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "select greatest((select max(touched_seq) from ops.touched), "
+            "(select max(touched_seq) from ops.model_marks), 0)"
+        )
+        row = cursor.fetchone()
+    connection.close()
+    return int(row[0]) if row else 0
 
 
 def build_step(
@@ -128,15 +149,29 @@ def build_step(
 
 
 def publish_step(*, run_id: str, settings: Settings | None = None) -> dict[str, object]:
-    """Bring the schema `marts` to the validated state, in one transaction."""
+    """Bring the schema `marts` to the validated state, in one transaction.
+
+    Raises:
+        CheckFailedError: Somebody built on after the marts were validated; nothing is published.
+    """
     from ecommerce_dw.publish import publish
 
     settings = settings or get_settings()
     connection = db.connect("transformer", settings=settings)
     try:
         run = get_run(connection, run_id)
+        with connection, connection.cursor() as cursor:
+            cursor.execute("select validated_seq from ops.runs where run_id = %s", (run_id,))
+            row = cursor.fetchone()
     finally:
         connection.close()
+    validated = row[0] if row else None
+    if validated is not None and _built_up_to(settings) > validated:
+        raise CheckFailedError(
+            "The warehouse was built on by another run after this run's marts were validated, so what is in "
+            "marts_build was not. Nothing was published, marts is as it was. Clear `check_marts` with "
+            "downstream when the other run has ended."
+        )
     summary = publish(settings, run_id=run_id, full=bool(run and run.is_full_refresh))
     return {
         table.name: {"inserted": table.inserted, "updated": table.updated, "deleted": table.deleted}

@@ -50,7 +50,7 @@ def open_run(
             values (%s, %s, %s, %s)
             on conflict (run_id) do update set
                 business_date = excluded.business_date, source = excluded.source,
-                is_full_refresh = excluded.is_full_refresh, load_id_to = null,
+                is_full_refresh = excluded.is_full_refresh, load_id_to = null, validated_seq = null,
                 status = 'running', started_at = clock_timestamp(), finished_at = null, message = null
             returning {_COLUMNS}
             """,

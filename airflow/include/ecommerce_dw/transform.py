@@ -118,7 +118,7 @@ def build(
             # those out for good. So the window is there only when dbt came to its end.
             (target / "window.json").unlink(missing_ok=True)
             command = ["retry"] if is_retry else _build_command(layer, run)
-            invocation_id, nodes = _invoke(command, target, settings)
+            invocation_id, nodes = _invoke(command, target, settings, run_id)
             (target / "window.json").write_text(json.dumps({"load_id_to": run.load_id_to}))
             _record(connection, run_id, invocation_id, layer, nodes)
             connection.commit()
@@ -184,7 +184,9 @@ def _can_retry(target: Path, run: Run) -> bool:
     return window.get("load_id_to") == run.load_id_to and bool(statuses & (_BAD | {"skipped"}))
 
 
-def _invoke(command: Sequence[str], target: Path, settings: Settings) -> tuple[str, tuple[NodeResult, ...]]:
+def _invoke(
+    command: Sequence[str], target: Path, settings: Settings, run_id: str | None = None
+) -> tuple[str, tuple[NodeResult, ...]]:
     """Run dbt in this process and give its invocation id and every node's outcome."""
     from dbt.cli.main import dbtRunner
 
@@ -207,7 +209,7 @@ def _invoke(command: Sequence[str], target: Path, settings: Settings) -> tuple[s
     ]  # fmt: skip
     if command[0] == "retry":
         arguments += ["--state", str(target)]
-    with _environment(settings):
+    with _environment(settings, run_id):
         outcome = dbtRunner(callbacks=[keep]).invoke(arguments)
     _share_parse(target, settings)
     if outcome.exception is not None:
@@ -217,10 +219,14 @@ def _invoke(command: Sequence[str], target: Path, settings: Settings) -> tuple[s
 
 
 @contextmanager
-def _environment(settings: Settings) -> Iterator[None]:
-    """Give dbt's profile its variables for as long as it runs."""
+def _environment(settings: Settings, run_id: str | None) -> Iterator[None]:
+    """Give dbt's profile its variables for as long as it runs, and its sessions the run they work for."""
     before = dict(os.environ)
     os.environ.update(settings.environment())
+    if run_id is not None:
+        # libpq reads it. A dbt variable would force a full parse; the latest run may be somebody else's.
+        escaped = run_id.replace("\\", "\\\\").replace(" ", "\\ ")
+        os.environ["PGOPTIONS"] = f"-c ecommerce_dw.run_id={escaped}"
     # dbt takes these from its arguments here; as variables they would send a run's files astray.
     for name in ("DBT_TARGET_PATH", "DBT_LOG_PATH"):
         os.environ.pop(name, None)

@@ -2,6 +2,7 @@
     materialized='incremental',
     incremental_strategy='changed_rows',
     unique_key='source_system',
+    indexes=[{'columns': ['source_system'], 'unique': true}],
     meta={'touched': {'key': 'source_system', 'days': ['as_of_date']}},
 ) }}
 

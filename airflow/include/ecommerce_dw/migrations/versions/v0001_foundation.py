@@ -109,6 +109,7 @@ create table ops.runs (
     source text,
     is_full_refresh boolean not null default false,
     load_id_to bigint,
+    validated_seq bigint,
     status text not null default 'running' check (status in ('running', 'succeeded', 'failed')),
     started_at timestamptz not null default clock_timestamp(),
     finished_at timestamptz,
@@ -117,15 +118,18 @@ create table ops.runs (
 comment on table ops.runs is 'One row per run of the pipeline.';
 comment on column ops.runs.load_id_to is
     'Upper end of the load ids this run transforms, frozen once when its loading ended.';
+comment on column ops.runs.validated_seq is
+    'Greatest ops.touched.touched_seq when the marts were validated; what was built later was not validated.';
 
 create view ops.current_run as
 select run_id, run_seq, business_date, source, is_full_refresh, load_id_to
 from ops.runs
 where load_id_to is not null
-order by started_at desc, run_seq desc
+order by run_id = current_setting('ecommerce_dw.run_id', true) desc nulls last, started_at desc, run_seq desc
 limit 1;
 comment on view ops.current_run is
-    'The run whose window the models read: the latest one whose upper end is frozen.';
+    'The run whose window the models read: the one this session works for (setting ecommerce_dw.run_id), '
+    'else the latest one whose upper end is frozen.';
 
 create table ops.load_attempts (
     attempt_id bigint generated always as identity primary key,
