@@ -23,7 +23,7 @@ class Dbt:
         self.is_interrupted = False
 
     def __call__(
-        self, command: Sequence[str], target: Path, settings: Settings
+        self, command: Sequence[str], target: Path, settings: Settings, run_id: str
     ) -> tuple[str, tuple[NodeResult, ...]]:
         self.commands.append(command[0])
         # One model failed; of those that dbt had not come to when it was interrupted, nothing is said.
