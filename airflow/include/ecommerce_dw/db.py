@@ -20,6 +20,12 @@ Connection: TypeAlias = psycopg2.extensions.connection
 TRANSFORM_LOCK = 7_305_001
 #: Key of the advisory lock under which a load id is drawn, so that load ids commit in order.
 LOAD_ID_LOCK = 7_305_002
+#: Key of the advisory lock that keeps two migrations apart.
+MIGRATION_LOCK = 7_305_003
+#: Key of the advisory lock under which raw tables are made and changed.
+DDL_LOCK = 7_305_004
+#: Key of the advisory lock under which incidents are compared and written.
+INCIDENT_LOCK = 7_305_005
 
 
 class LockHeldError(RuntimeError):

@@ -30,9 +30,6 @@ RULE_REFUSED = "file refused"
 RULE_STALE = "source stale"
 RULE_TASK = "task failed"
 
-#: Key of the advisory lock under which incidents are compared and written.
-_INCIDENT_LOCK = 7_305_003
-
 
 @dataclass(frozen=True)
 class TaskFailure:
@@ -139,7 +136,7 @@ def evaluate(
     try:
         with connection, connection.cursor() as cursor:
             # One evaluation at a time: each sees what the one before has told people.
-            cursor.execute("select pg_advisory_xact_lock(%s)", (_INCIDENT_LOCK,))
+            cursor.execute("select pg_advisory_xact_lock(%s)", (db.INCIDENT_LOCK,))
             book = _Book(cursor, settings, run_id, dag_id, [channel.name for channel in chosen])
             opened, closed = book.compare(failures, frozenset(task_successes))
             cursor.execute("select count(*) from ops.incidents where closed_at is null")

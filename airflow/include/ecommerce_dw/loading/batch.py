@@ -15,6 +15,7 @@ import psycopg2.errors
 import psycopg2.extensions
 from psycopg2.extras import execute_values
 
+from ecommerce_dw.db import DDL_LOCK
 from ecommerce_dw.loading import ddl, journal
 from ecommerce_dw.loading.copy import Notices, copy_in
 from ecommerce_dw.loading.discover import LandedFile
@@ -508,7 +509,7 @@ class Batch:
             and opened[0].file.bytes > SMALL_FILE
         ):
             return False
-        cursor.execute("select pg_try_advisory_xact_lock(%s)", (ddl.DDL_LOCK,))
+        cursor.execute("select pg_try_advisory_xact_lock(%s)", (DDL_LOCK,))
         if not one_value(cursor):
             return False
         started = time.perf_counter()

@@ -14,9 +14,7 @@ import psycopg2.extensions
 from psycopg2 import sql
 
 from ecommerce_dw.contracts.model import Column, Contract
-
-#: Key of the advisory lock under which raw tables and their indexes are made.
-DDL_LOCK = 7_305_003
+from ecommerce_dw.db import DDL_LOCK
 
 FILE_ID = "_file_id"
 LINE_NUMBER = "_line_number"

@@ -13,11 +13,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
-from ecommerce_dw.db import sqlalchemy_url
+from ecommerce_dw.db import MIGRATION_LOCK, sqlalchemy_url
 from ecommerce_dw.settings import Settings, get_settings
-
-#: Key of the advisory lock that keeps two migrations apart.
-_MIGRATION_LOCK = 7_305_003
 
 
 def migrate(settings: Settings | None = None) -> str:
@@ -32,7 +29,7 @@ def migrate(settings: Settings | None = None) -> str:
     engine = create_engine(sqlalchemy_url("owner", settings=settings))
     try:
         with engine.begin() as connection:
-            connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+            connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             config.attributes["connection"] = connection
             config.attributes["settings"] = settings
             command.upgrade(config, "head")
