@@ -9,6 +9,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from shop_simulator.behaviour import read_behaviour
+from shop_simulator.defects import HIGHEST_RATE
 from shop_simulator.generation import Generation, generate
 from shop_simulator.shop import ENTITIES
 
@@ -32,6 +34,10 @@ Examples:
   generate_ecommerce_data.py --out landing --end 2026-01-31
   # the next day of the same shop, which opened 730 days before
   generate_ecommerce_data.py --out landing --opening 2024-02-02 --end 2026-02-01 --days 1
+  # a shop whose truth is kept, with settings of its own (e.g. [buying] with r = 0.5)
+  generate_ecommerce_data.py --out landing --behaviour behaviour.toml --truth truth
+  # a shop of which two rows and files in a hundred go wrong, and what exactly
+  generate_ecommerce_data.py --out landing --defects 0.02 --truth truth
   # ten days of a big shop, orders and their lines only
   generate_ecommerce_data.py --out big --days 10 --scale 500 --entities orders,order_items
 """
@@ -55,6 +61,26 @@ Examples:
 @click.option("--seed", type=click.IntRange(min=0), default=42, help="Another seed is another shop.")
 @click.option("--entities", default=",".join(ENTITIES), metavar="NAME,NAME,…", help="Which files to make.")
 @click.option("--gzip", is_flag=True, help="Compress the files (.csv.gz).")
+@click.option(
+    "--behaviour",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="TOML or JSON file with settings of the customers' behaviour that differ from the defaults.",
+)
+@click.option(
+    "--defects",
+    type=click.FloatRange(0, HIGHEST_RATE),
+    default=0.0,
+    metavar="RATE",
+    help="Share of rows and of files that go wrong (0 to 0.2): wrong types, missing values, unknown codes, "
+    "duplicates, orphans, damaged lines; files that come late, again, cut off, or not at all. With --truth, "
+    "TRUTH/defects.csv names each of them.",
+)
+@click.option(
+    "--truth",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder, apart from the landing zone, for what is true about the shop: TRUTH/truth.json, "
+    "TRUTH/customers.csv.",
+)
 def main(
     out: Path,
     end: date | None,
@@ -64,11 +90,14 @@ def main(
     seed: int,
     entities: str,
     gzip: bool,
+    behaviour: Path | None,
+    defects: float,
+    truth: Path | None,
 ) -> None:
-    """Generate a shop's data: customers, products, orders and order items, one CSV file per day each.
+    """Generate a shop's data: one CSV file per entity and day.
 
-    A day's files depend on seed, opening date, scale and date alone, byte for byte. Files that are there
-    already with the same content are left untouched, so running twice changes nothing.
+    A day's files depend on seed, opening date, scale, behaviour and date alone, byte for byte. Files that
+    are there already with the same content are left untouched, so running twice changes nothing.
     """
     last = end or datetime.now(UTC).date() - timedelta(days=1)
     names = [name.strip() for name in entities.split(",") if name.strip()]
@@ -91,6 +120,9 @@ def main(
                 seed=seed,
                 entities=names,
                 gzip=gzip,
+                behaviour=None if behaviour is None else read_behaviour(behaviour),
+                defects=defects,
+                truth=truth,
                 progress=show,
             )
     except (ValueError, OverflowError) as error:

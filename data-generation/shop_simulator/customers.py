@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from shop_simulator import csv_text as csv
 from shop_simulator.csv_text import Ints, Piece
 from shop_simulator.days import Days, second_of_day
+from shop_simulator.marketing import Marketing
 from shop_simulator.pools import LOCALE_MIX, Pools
 from shop_simulator.randomness import Streams, mixture
 from shop_simulator.schedule import ChangeSchedule
@@ -33,15 +34,8 @@ COLUMNS = (
 )
 
 SEGMENTS = ("Consumer", "Corporate", "Home Office")
-CHANNELS = ("organic_search", "paid_search", "social", "email", "referral", "direct", "affiliate")
-
-# Registrations per day at scale 1, growing in a straight line for the first two years, then steady.
-_FIRST_RATE = 6.0
-_LATER_RATE = 16.8
-_GROWTH_DAYS = 730
 
 _SEGMENT_MIX = mixture(620, 250, 130)
-_CHANNEL_MIX = mixture(300, 180, 160, 90, 90, 130, 50)
 _GENDERS = csv.table(["F", "M", "X", ""])
 _GENDER_MIX = mixture(480, 460, 20, 40)
 _OPT_IN_SHARE = 0.55
@@ -60,11 +54,11 @@ _PORTION = 1 << 17
 class CustomerBase:
     """All customers the shop ever has, numbered from 0 in the order of registration."""
 
-    def __init__(self, streams: Streams, days: Days, scale: float) -> None:
+    def __init__(self, streams: Streams, days: Days, marketing: Marketing) -> None:
         self._days = days
-        self._scale = scale
         self._streams = streams
-        self._wave = streams.lookup("customers/wave")
+        self._marketing = marketing
+        self._channels = csv.table(source.channel for source in marketing.sources)
         self._arrival = streams.lookup("customers/arrival")
         self._changes = {
             "address": ChangeSchedule(streams, "customers/moves", min_gap=400, max_gap=1800, jitter=300),
@@ -95,6 +89,28 @@ class CustomerBase:
         start = np.where(np.asarray(day) > 0, self._registered[np.maximum(np.asarray(day) - 1, 0)], 0)
         return second_of_day((customer - start + self._arrival.unit(customer)) / (end - start))
 
+    def segment(self, customer: Ints, day: int) -> NDArray[np.int64]:
+        """Position in SEGMENTS of each customer's segment on a day, not before the customer's first one."""
+        age = day - self.registration_day(customer)
+        return self._segment(customer, self._changes["segment"].version(customer, age))
+
+    def place(self, customer: Ints, day: int, pools: Pools) -> NDArray[np.int64]:
+        """Position in the pools' places of where each customer lives on a day, not before the first one."""
+        moves = self._changes["address"].version(customer, day - self.registration_day(customer))
+        return self._place(customer, moves, pools)
+
+    def _place(self, customer: Ints, moves: Ints, pools: Pools) -> NDArray[np.int64]:
+        unit = self._streams.lookup("customers/place").unit(customer, moves)
+        return pools.places.pick(self.locale(customer), unit)
+
+    def locale(self, customer: Ints) -> NDArray[np.int64]:
+        """Position in LOCALES, and so the country, of each customer; it never changes."""
+        return _drawn(self._streams.lookup("customers/locale").unit(customer), LOCALE_MIX)
+
+    def _segment(self, customer: Ints, version: Ints) -> NDArray[np.int64]:
+        first = _drawn(self._streams.lookup("customers/segment").unit(customer), _SEGMENT_MIX)
+        return (first + version) % len(SEGMENTS)
+
     def changed_on(self, day: int) -> NDArray[np.int64]:
         """The customers registered before a day of whom some attribute changes on it, in rising order."""
         block = day // _BLOCK
@@ -103,6 +119,10 @@ class CustomerBase:
         _, change_days, customers = self._block
         start, end = np.searchsorted(change_days, [day, day + 1])
         return np.unique(customers[start:end])
+
+    def totals(self, day: int) -> dict[str, int]:
+        """What a day's file holds in sum."""
+        return {"new": len(self.registered_on(day)), "changed": len(self.changed_on(day))}
 
     def chunks(self, day: int, pools: Pools, rows: int) -> Iterator[tuple[bytes | bytearray, int]]:
         """CSV lines of a day's changed and new customers, at most `rows` at a time, with their number."""
@@ -121,9 +141,9 @@ class CustomerBase:
             return self._streams.lookup(f"customers/{name}").unit(customer, version)
 
         def draw(name: str, codes: NDArray[np.uint8]) -> NDArray[np.int64]:
-            return codes[(unit(name) * len(codes)).astype(np.int64)].astype(np.int64)
+            return _drawn(unit(name), codes)
 
-        locale = draw("locale", LOCALE_MIX)
+        locale = self.locale(customer)
         gender = draw("gender", _GENDER_MIX)
         female = np.where(gender > 1, unit("name") < 0.5, gender == 0)
         first = np.where(
@@ -132,10 +152,10 @@ class CustomerBase:
             pools.men.pick(locale, unit("first name")),
         )
         last = pools.surnames.pick(locale, unit("last name"))
-        place = pools.places.pick(locale, unit("place", moves))
+        place = self._place(customer, moves, pools)
         street = pools.streets.pick(locale, unit("street", moves))
         domain = (draw("domain", mixture(600, 200, 200)) + contact) % 3
-        segment = (draw("segment", _SEGMENT_MIX) + version["segment"]) % len(SEGMENTS)
+        segment = self._segment(customer, version["segment"])
         opted_in = (unit("opt-in") < _OPT_IN_SHARE) ^ (version["opt_in"] % 2 == 1)
         area = 201 + (unit("area", contact) * 780).astype(np.int64)
         line = (unit("line", contact) * 10_000).astype(np.int64)
@@ -167,22 +187,14 @@ class CustomerBase:
             [_SEGMENT_TEXT.take(segment)],
             [csv.blanked(birth, unit("has birth") >= _NO_BIRTH_DATE_SHARE)],
             [_GENDERS.take(gender)],
-            [_CHANNEL_TEXT.take(draw("channel", _CHANNEL_MIX))],
+            [self._channels.take(self._marketing.source_of(customer, registered))],
             [csv.booleans(opted_in)],
             self._days.timestamps(np.full(len(customer), day), second),
         ]
 
     def _curve(self, day: int) -> NDArray[np.int64]:
         """Registered customers by the end of each day, at least up to `day`; a longer curve only adds."""
-        if day >= len(self._registered):
-            count = 2 * day + 512
-            numbers = np.arange(count)
-            growth = np.minimum(numbers / _GROWTH_DAYS, 1.0)
-            rate = _FIRST_RATE + (_LATER_RATE - _FIRST_RATE) * growth
-            mean = self._scale * rate * self._days.traffic(0, count)
-            noise = 0.8 + 0.4 * self._wave.unit(numbers)
-            rounding = self._wave.unit(numbers, numbers)
-            self._registered = np.cumsum((mean * noise + rounding).astype(np.int64))
+        self._registered = self._marketing.registered(day)
         return self._registered
 
     def _changes_in_block(self, block: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -204,10 +216,13 @@ class CustomerBase:
         return all_days[order], np.concatenate(customers)[order]
 
 
+def _drawn(unit: NDArray[np.float64], codes: NDArray[np.uint8]) -> NDArray[np.int64]:
+    return codes[(unit * len(codes)).astype(np.int64)].astype(np.int64)
+
+
 def identifier(customer: Ints) -> list[Piece]:
     """customer_id: C and ten digits."""
     return [b"C", *csv.padded(np.asarray(customer) + 1, 10)]
 
 
 _SEGMENT_TEXT = csv.table(SEGMENTS)
-_CHANNEL_TEXT = csv.table(CHANNELS)

@@ -5,7 +5,8 @@ within LIFE_DAYS days. So a day's status updates are found by deriving the LIFE_
 never by replaying the shop's history.
 """
 
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +15,16 @@ from numpy.typing import NDArray
 
 from shop_simulator import csv_text as csv
 from shop_simulator import customers, products
+from shop_simulator.baskets import Wishes, draw, fill
+from shop_simulator.behaviour import Behaviour
 from shop_simulator.csv_text import Piece
+from shop_simulator.customers import SEGMENTS, CustomerBase
 from shop_simulator.days import DAY_SECONDS, Days
-from shop_simulator.demand import Demand
-from shop_simulator.products import Catalogue
+from shop_simulator.demand import GUEST, Buyers, Demand
+from shop_simulator.pools import LOCALE_MIX, LOCALES
+from shop_simulator.products import Catalogue, Offer, Pairs
 from shop_simulator.randomness import Streams, mixture
+from shop_simulator.spending import Spending
 
 ORDER_COLUMNS = (
     "order_id",
@@ -56,21 +62,15 @@ LIFE_DAYS = 14
 MAX_ORDERS_PER_DAY = 10_000_000
 """Order numbers of a day have seven digits."""
 
-_NEVER = np.iinfo(np.int32).max
+NEVER = np.iinfo(np.int32).max
+"""The time of what does not happen."""
+
 _HOUR = 3600
 
-_LINES = mixture(290, 280, 200, 125, 65, 30, 10)  # 1 to 7 lines, 2.53 on average
-_QUANTITY = mixture(0, 720, 180, 60, 25, 15)
 _PAYMENT = mixture(460, 190, 230, 80, 40)
-_SHIPPING = mixture(640, 210, 60, 90)
 _SHIPPING_CENTS = np.array([599, 1499, 2999, 0], dtype=np.int64)
 _FREE_STANDARD_FROM = 7_500
-# From shipping to delivery: least time and spread, in seconds, by shipping method.
-_TRANSIT_LEAST = np.array([48, 20, 10, 2]) * _HOUR
-_TRANSIT_SPREAD = np.array([132, 48, 14, 60]) * _HOUR
-_CANCELLED_SHARE = 0.04
-_DISCOUNTED_SHARE = 0.15
-_DISCOUNT_PERCENT = np.array([5, 10, 10, 15, 20, 25], dtype=np.int64)
+_PICKUP = SHIPPING_METHODS.index("pickup")
 _TAX_BASIS_POINTS = np.array([0, 400, 550, 625, 700, 725, 825, 900], dtype=np.int64)
 
 _ORDER = np.dtype(
@@ -78,12 +78,14 @@ _ORDER = np.dtype(
         ("day", np.int32),
         ("number", np.int32),
         ("customer", np.int64),
+        ("country", np.uint8),
         ("payment", np.uint8),
         ("shipping", np.uint8),
         ("shipping_cents", np.int32),
         ("tax_cents", np.int64),
         ("total_cents", np.int64),
-        # Seconds since the midnight before the order; _NEVER for what does not happen.
+        ("goods_cents", np.int64),
+        # Seconds since the midnight before the order; NEVER for what does not happen.
         ("created", np.int32),
         ("processing", np.int32),
         ("shipped", np.int32),
@@ -121,25 +123,36 @@ class _Placed:
 
 
 class OrderBook:
-    """Derives any day's orders and lines; keeps only the LIFE_DAYS + 1 days up to the one asked for."""
+    """Derives any day's orders and lines; keeps the orders of the LIFE_DAYS + 1 days asked for last."""
 
-    def __init__(self, streams: Streams, days: Days, demand: Demand, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        streams: Streams,
+        days: Days,
+        demand: Demand,
+        customer_base: CustomerBase,
+        catalogue: Catalogue,
+        behaviour: Behaviour,
+        sold_out: Callable[[int], NDArray[np.int64]] | None = None,
+    ) -> None:
+        """`sold_out` gives the products that cannot be bought on a day; without it there are none."""
         self._streams = streams
         self._days = days
         self._demand = demand
+        self._customers = customer_base
         self._catalogue = catalogue
+        self._behaviour = behaviour
+        self._sold_out = sold_out
+        self.spending = Spending(streams, behaviour.spend, behaviour.segments)
+        self._discount_share = np.array([behaviour.segments[name].discount_share for name in SEGMENTS])
+        self._life = _Life(behaviour)
         self._tax = streams.lookup("orders/tax")
-        self._placed: dict[int, _Placed] = {}
+        self._placed: OrderedDict[int, _Placed] = OrderedDict()
         self._lines: tuple[int, Lines] | None = None
 
     def order_chunks(self, day: int, rows: int) -> Iterator[tuple[bytes | bytearray, int]]:
         """CSV lines of the orders placed or changed on a day as they stand at its end, oldest first."""
-        self._forget_outside(day)
-        parts = [self._orders_of(day).orders.view(_RAW)]
-        for age in range(1, min(LIFE_DAYS, day) + 1):
-            placed = self._orders_of(day - age)
-            parts.append(placed.orders.view(_RAW).take(placed.changes[age]))
-        orders: NDArray[np.void] = np.concatenate(parts[::-1]).view(_ORDER)
+        orders = self._in_file(day)
         for start in range(0, len(orders), rows):
             part = orders[start : start + rows]
             yield csv.render(self._order_columns(part, day), len(part)), len(part)
@@ -153,26 +166,72 @@ class OrderBook:
             yield csv.render(columns, len(lines.number[part])), len(lines.number[part])
 
     def lines(self, day: int) -> Lines:
-        """The order lines of a day."""
+        """The order lines of a day, in order of the orders' numbers."""
         if self._lines is None or self._lines[0] != day:
-            self._forget_outside(day)
             self._derive(day)
         assert self._lines is not None
         return self._lines[1]
+
+    def sample_lines(self, day: int, orders: int, random: np.random.Generator) -> Lines:
+        """What so many guests would buy on a day if nothing were sold out: for forecasts, in no file."""
+        buyers = Buyers(np.full(orders, GUEST), np.zeros(orders, dtype=np.int32))
+        return self._make_lines(random, day, buyers, self._catalogue.offer(day))
 
     @property
     def days_kept(self) -> int:
         """How many days' orders are in memory."""
         return len(self._placed)
 
-    def _orders_of(self, day: int) -> _Placed:
+    def placed(self, day: int) -> NDArray[np.void]:
+        """The orders placed on a day in order of their numbers, with their whole lives.
+
+        Fields: `day` and `number` (from 1, within the day) name the order; `customer` (GUEST: none);
+        `country` is a position in LOCALES, `payment` in PAYMENT_METHODS, `shipping` in SHIPPING_METHODS;
+        amounts in cents; times in seconds since the midnight before the order, NEVER when it does not
+        happen.
+        """
+        return self._placed_on(day).orders
+
+    def order_totals(self, day: int) -> dict[str, int]:
+        """What a day's file of orders says in sum: what was placed, and what happened to orders."""
+        new, orders = self.placed(day), self._in_file(day)
+        start = (day - orders["day"].astype(np.int64)) * DAY_SECONDS
+        happened = {name: (orders[name] >= start) & (orders[name] < start + DAY_SECONDS) for name in _EVENTS}
+        return {
+            "placed": len(new),
+            "guests": int((new["customer"] == GUEST).sum()),
+            "goods_cents": int(new["goods_cents"].sum()),
+            "shipping_cents": int(new["shipping_cents"].sum()),
+            "tax_cents": int(new["tax_cents"].sum()),
+            "total_cents": int(new["total_cents"].sum()),
+            **{name: int(happened[name].sum()) for name in _EVENTS},
+            "cancelled_goods_cents": int(orders["goods_cents"][happened["cancelled"]].sum()),
+        }
+
+    def item_totals(self, day: int) -> dict[str, int]:
+        """What a day's file of order items says in sum."""
+        lines = self.lines(day)
+        return {
+            "quantity": int(lines.quantity.sum()),
+            "discount_cents": int(lines.discount.sum()),
+            "total_cents": int(lines.total.sum()),
+        }
+
+    def _in_file(self, day: int) -> NDArray[np.void]:
+        """The orders placed or changed on a day, oldest first."""
+        parts = []
+        for age in range(min(LIFE_DAYS, day), -1, -1):
+            placed = self._placed_on(day - age)
+            raw = placed.orders.view(_RAW)
+            parts.append(raw.take(placed.changes[age]) if age else raw)
+        orders: NDArray[np.void] = np.concatenate(parts).view(_ORDER)
+        return orders
+
+    def _placed_on(self, day: int) -> _Placed:
         if day not in self._placed:
             self._derive(day)
+        self._placed.move_to_end(day)
         return self._placed[day]
-
-    def _forget_outside(self, day: int) -> None:
-        """Keep only what a day's file is made of, so that memory does not grow with the days made."""
-        self._placed = {kept: self._placed[kept] for kept in self._placed if 0 <= day - kept <= LIFE_DAYS}
 
     def _derive(self, day: int) -> None:
         buyers = self._demand.buyers(day)
@@ -181,67 +240,64 @@ class OrderBook:
                 f"{len(buyers.customer):,} orders on {self._days.date(day)}: a day holds fewer than "
                 f"{MAX_ORDERS_PER_DAY:,}; use a smaller scale"
             )
-        random = self._streams.of_day("lines", day)
-        sizes = _draw(random, _LINES, len(buyers.customer)).astype(np.int64) + 1
-        lines = self._make_lines(random, day, sizes, buyers.second)
-        orders = np.zeros(len(sizes), dtype=_ORDER)
+        orders = np.zeros(len(buyers.customer), dtype=_ORDER)
         orders["day"] = day
-        orders["number"] = np.arange(1, len(sizes) + 1)
+        orders["number"] = np.arange(1, len(orders) + 1)
         orders["customer"] = buyers.customer
         orders["created"] = buyers.second
-        random = self._streams.of_day("orders", day)
-        self._add_amounts(random, orders, sizes, lines.total)
-        _add_life(random, orders)
+        offer = self._catalogue.offer(day, None if self._sold_out is None else self._sold_out(day))
+        lines = self._make_lines(self._streams.of_day("lines", day), day, buyers, offer)
+        orders["goods_cents"] = np.bincount(lines.number - 1, lines.total, len(orders)).astype(np.int64)
+        self._add_amounts(self._streams.of_day("orders", day), orders)
+        self._life.add(self._streams.of_day("orders/life", day), orders)
         self._lines = (day, lines)
         self._placed[day] = _Placed(orders, _changes_by_age(orders))
+        self._placed.move_to_end(day)
+        if len(self._placed) > LIFE_DAYS + 1:  # the days a file is made of
+            self._placed.popitem(last=False)
 
-    def _make_lines(
-        self,
-        random: np.random.Generator,
-        day: int,
-        sizes: NDArray[np.int64],
-        second: NDArray[np.int32],
-    ) -> Lines:
-        count = int(sizes.sum())
-        order = np.repeat(np.arange(len(sizes)), sizes)
-        position = np.arange(count) - np.repeat(np.cumsum(sizes) - sizes, sizes) + 1
-        offer = self._catalogue.offer(day)
-        choice = np.searchsorted(offer.popularity, random.random(count), side="right")
-        choice = _distinct(np.minimum(choice, len(offer.products) - 1), order, len(offer.products))
-        quantity = _draw(random, _QUANTITY, count).astype(np.int64)
-        unit_price = offer.price.take(choice)
-        gross = quantity * unit_price
-        percent = _DISCOUNT_PERCENT.take(random.integers(0, len(_DISCOUNT_PERCENT), count))
-        percent *= random.random(count) < _DISCOUNTED_SHARE
-        discount = (gross * percent + 50) // 100
+    def _make_lines(self, random: np.random.Generator, day: int, buyers: Buyers, offer: Offer) -> Lines:
+        is_guest = buyers.customer == GUEST
+        segment = np.zeros(len(buyers.customer), dtype=np.int64)  # guests are consumers
+        segment[~is_guest] = self._customers.segment(buyers.customer[~is_guest], day)
+        wishes = Wishes(
+            discount_share=self._discount_share[segment],
+            goods=self.spending.goods(random, buyers.customer, segment),
+        )
+        baskets = fill(
+            random,
+            offer,
+            wishes,
+            self._behaviour.ordering.discount_percents,
+            _partners(offer, self._catalogue.pairs()),
+            self._behaviour.affinity.probability,
+        )
         return Lines(
-            number=order + 1,
-            position=position,
-            second=second.take(order),
-            product=offer.products.take(choice),
-            quantity=quantity,
-            unit_price=unit_price,
-            discount=discount,
-            total=gross - discount,
+            number=baskets.order + 1,
+            position=baskets.position,
+            second=buyers.second.take(baskets.order),
+            product=offer.products.take(baskets.choice),
+            quantity=baskets.quantity,
+            unit_price=offer.price.take(baskets.choice),
+            discount=baskets.discount,
+            total=baskets.gross - baskets.discount,
         )
 
-    def _add_amounts(
-        self,
-        random: np.random.Generator,
-        orders: NDArray[np.void],
-        sizes: NDArray[np.int64],
-        line_totals: NDArray[np.int64],
-    ) -> None:
+    def _add_amounts(self, random: np.random.Generator, orders: NDArray[np.void]) -> None:
+        """Draw where each order goes, how it is paid and sent, and what is charged for that."""
         count = len(orders)
-        cumulative = np.concatenate([[0], np.cumsum(line_totals)])
-        ends = np.cumsum(sizes)
-        goods = cumulative[ends] - cumulative[ends - sizes]
-        shipping = _draw(random, _SHIPPING, count)
+        goods = orders["goods_cents"]
+        is_guest = orders["customer"] == GUEST
+        country = draw(random, LOCALE_MIX, count)
+        country[~is_guest] = self._customers.locale(orders["customer"][~is_guest])
+        shipping = draw(random, self._life.shipping_mix, count)
         cost = _SHIPPING_CENTS.take(shipping)
         cost[(shipping == 0) & (goods >= _FREE_STANDARD_FROM)] = 0
-        rate = _TAX_BASIS_POINTS.take(self._tax.below(len(_TAX_BASIS_POINTS), orders["customer"]))
-        tax = (goods * rate + 5_000) // 10_000
-        orders["payment"] = _draw(random, _PAYMENT, count)
+        bracket = random.integers(0, len(_TAX_BASIS_POINTS), count)
+        bracket[~is_guest] = self._tax.below(len(_TAX_BASIS_POINTS), orders["customer"][~is_guest])
+        tax = (goods * _TAX_BASIS_POINTS.take(bracket) + 5_000) // 10_000
+        orders["country"] = country
+        orders["payment"] = draw(random, _PAYMENT, count)
         orders["shipping"] = shipping
         orders["shipping_cents"] = cost
         orders["tax_cents"] = tax
@@ -263,12 +319,13 @@ class OrderBook:
             stamp = csv.joined(self._days.timestamps(placed, seconds), len(orders))
             return [csv.blanked(stamp, happened[name])]
 
+        is_known = orders["customer"] != GUEST
         first = int(placed[0])
         compact = np.char.replace(self._days.iso(np.arange(first, day + 1)), b"-", b"").astype("S8")
         number: list[Piece] = [b"O", compact.take(placed - first), b"-", *csv.padded(orders["number"], 7)]
         return [
             number,
-            customers.identifier(orders["customer"]),
+            [csv.blanked(csv.joined(customers.identifier(orders["customer"]), len(orders)), is_known)],
             [self._days.iso(placed)],
             [_STATUS_TEXT.take(status)],
             [_PAYMENT_TEXT.take(orders["payment"])],
@@ -301,42 +358,48 @@ class OrderBook:
         ]
 
 
-def _draw(random: np.random.Generator, codes: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    return codes.take(random.integers(0, len(codes), count, dtype=np.uint16))
+def _partners(offer: Offer, pairs: Pairs) -> NDArray[np.int64]:
+    """The partner of each position in the offer, as such a position; -1 where there is none."""
+    last = max(int(numbers.max(initial=0)) for numbers in (offer.products, pairs.product, pairs.partner))
+    place = np.full(last + 1, -1)
+    place[offer.products] = np.arange(len(offer.products))
+    partner = np.full(len(offer.products), -1)
+    product, other = place[pairs.product], place[pairs.partner]
+    partner[product[product >= 0]] = other[product >= 0]
+    return partner
 
 
-def _distinct(choice: NDArray[np.int64], order: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
-    """Choices below `limit` such that no order has one twice: a repeated one moves to the next free one."""
-    longest = int(_LINES[-1]) + 1
-    while True:
-        repeated = np.zeros(len(choice), dtype=np.bool_)
-        for distance in range(1, longest):
-            same = choice[distance:] == choice[:-distance]
-            same &= order[distance:] == order[:-distance]
-            repeated[distance:] |= same
-        if not repeated.any():
-            return choice
-        choice = np.where(repeated, (choice + 1) % limit, choice)
+class _Life:
+    """When orders are processed, shipped and delivered, or else cancelled."""
 
+    def __init__(self, behaviour: Behaviour) -> None:
+        methods = [behaviour.shipping.methods[name] for name in SHIPPING_METHODS]
+        self.shipping_mix = mixture(*(round(1000 * method.share) for method in methods))
+        self._least = np.array([method.least_hours for method in methods]) * _HOUR
+        self._spread = np.array([method.spread_hours for method in methods]) * _HOUR
+        countries = [behaviour.shipping.country_hours[locale.country] for locale in LOCALES]
+        self._country = np.array(countries) * _HOUR
+        self._cancelled_share = behaviour.ordering.cancelled_share
 
-def _add_life(random: np.random.Generator, orders: NDArray[np.void]) -> None:
-    """Draw when each order is processed, shipped and delivered, or else cancelled."""
-    count = len(orders)
+    def add(self, random: np.random.Generator, orders: NDArray[np.void]) -> None:
+        """Draw the lives of orders."""
+        count = len(orders)
 
-    def spread(seconds: int) -> NDArray[np.int64]:
-        return (random.random(count) * seconds).astype(np.int64)
+        def spread(seconds: int | NDArray[np.int64]) -> NDArray[np.int64]:
+            return (random.random(count) * seconds).astype(np.int64)
 
-    created = orders["created"].astype(np.int64)
-    processing = created + 600 + spread(12 * _HOUR)
-    shipped = processing + 2 * _HOUR + spread(60 * _HOUR)
-    transit = random.random(count) * _TRANSIT_SPREAD.take(orders["shipping"])
-    delivered = shipped + _TRANSIT_LEAST.take(orders["shipping"]) + transit.astype(np.int64)
-    is_cancelled = random.random(count) < _CANCELLED_SHARE
-    cancelled = np.where(is_cancelled, created + 300 + spread(30 * _HOUR), _NEVER)
-    orders["processing"] = np.where(processing < cancelled, processing, _NEVER)
-    orders["shipped"] = np.where(is_cancelled, _NEVER, shipped)
-    orders["delivered"] = np.where(is_cancelled, _NEVER, delivered)
-    orders["cancelled"] = cancelled
+        shipping = orders["shipping"]
+        created = orders["created"].astype(np.int64)
+        processing = created + 600 + spread(12 * _HOUR)
+        shipped = processing + 2 * _HOUR + spread(60 * _HOUR)
+        transit = self._least.take(shipping) + spread(self._spread.take(shipping))
+        transit += np.where(shipping == _PICKUP, 0, self._country.take(orders["country"]))
+        is_cancelled = random.random(count) < self._cancelled_share
+        cancelled = np.where(is_cancelled, created + 300 + spread(30 * _HOUR), NEVER)
+        orders["processing"] = np.where(processing < cancelled, processing, NEVER)
+        orders["shipped"] = np.where(is_cancelled, NEVER, shipped)
+        orders["delivered"] = np.where(is_cancelled, NEVER, shipped + transit)
+        orders["cancelled"] = cancelled
 
 
 def _changes_by_age(orders: NDArray[np.void]) -> tuple[NDArray[np.int64], ...]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from faker import Faker
 from numpy.typing import NDArray
 
 from shop_simulator import csv_text as csv
+from shop_simulator.behaviour import Affinity, Popularity, Prices
 from shop_simulator.csv_text import Ints, Piece, Text
 from shop_simulator.days import Days
 from shop_simulator.randomness import Streams
@@ -66,6 +67,7 @@ _ASSORTMENT: dict[str, tuple[tuple[str, tuple[str, ...], tuple[int, int], tuple[
         ("Travel", ("Travel Guide", "Atlas"), (9, 70), (250, 2400)),
     ),
 }
+CATEGORIES = tuple(_ASSORTMENT)
 _QUALITIES = (
     "Classic",
     "Compact",
@@ -89,7 +91,12 @@ _OPENING_PRODUCTS = 440
 _NEW_PER_DAY = 0.085
 _SMALLEST_ASSORTMENT = 40
 
-_ZIPF_EXPONENT = 0.8
+# Planted pairs are taken from well-sold products, after the very first, that are cheap enough for any basket
+# and on sale for long.
+_FIRST_PAIRED_RANK = 2
+_PAIRED_LIFE_DAYS = 1_500
+_PAIRED_CENTS = 6_000
+
 _SHORT_LIFE_DAYS = 180
 _LIFE_DAYS = 4_000
 _NO_WEIGHT_SHARE = 0.02
@@ -105,6 +112,8 @@ class _Facts:
     """The first day it is no longer on sale (it may lie far in the future)."""
     base_price: NDArray[np.int64]
     """In cents."""
+    category_code: NDArray[np.int64]
+    """Position in CATEGORIES."""
     name: Text
     category: Text
     subcategory: Text
@@ -116,14 +125,23 @@ class _Facts:
 
 @dataclass(frozen=True)
 class Offer:
-    """What can be bought on one day; amounts in cents."""
+    """What can be bought on one day, the cheapest first; amounts in cents."""
 
     products: NDArray[np.int64]
-    """Numbers of the products on sale, rising."""
+    """Numbers of the products on sale."""
     price: NDArray[np.int64]
-    """Unit price by position in `products`."""
+    """Unit price by position in `products`, rising."""
     popularity: NDArray[np.float64]
     """Cumulative share of demand by position in `products`; the last one is 1."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Products that are bought together more often than by chance, one element per pair."""
+
+    product: NDArray[np.int64]
+    partner: NDArray[np.int64]
+    """What an order with `product` gets, too; no product is in two pairs."""
 
 
 class Catalogue:
@@ -132,9 +150,21 @@ class Catalogue:
     Changes to the catalogue take effect at midnight, so a product has one price on any one day.
     """
 
-    def __init__(self, streams: Streams, days: Days, scale: float) -> None:
+    def __init__(
+        self,
+        streams: Streams,
+        days: Days,
+        scale: float,
+        prices: Prices,
+        popularity: Popularity,
+        affinity: Affinity,
+    ) -> None:
         self._streams = streams
         self._days = days
+        self._has_price_changes = prices.has_changes
+        self._elasticity = np.array([prices.elasticity[category] for category in CATEGORIES])
+        self._zipf_exponent = popularity.zipf_exponent
+        self._affinity = affinity
         size = scale**0.5
         self._opening = max(_SMALLEST_ASSORTMENT, round(_OPENING_PRODUCTS * size))
         self._per_day = _NEW_PER_DAY * size
@@ -158,10 +188,11 @@ class Catalogue:
         """Unit price in cents on a day: within 12 % under and 15 % over the product's base price."""
         product = np.asarray(product)
         facts = self._static(day)
+        if not self._has_price_changes:
+            return _price_tag(facts.base_price[product])
         version = self._prices.version(product, day - facts.created.take(product))
         factor = 880 + self._streams.lookup("products/price level").below(271, product, version)
-        cents = facts.base_price[product] * factor // 1000
-        return (cents + 25) // 50 * 50 - 1  # ends in 49 or 99
+        return _price_tag(facts.base_price[product] * factor // 1000)
 
     def cost(self, product: Ints, day: int) -> NDArray[np.int64]:
         """Unit cost in cents on a day: 43 to 76 % of the base price, so always under the price."""
@@ -172,15 +203,66 @@ class Catalogue:
         factor = 950 + self._streams.lookup("products/cost level").below(131, product, version)
         return facts.base_price[product] * share * factor // 1_000_000
 
-    def offer(self, day: int) -> Offer:
-        """The products on sale on a day, with price and popularity."""
+    def category(self, product: Ints, day: int) -> NDArray[np.int64]:
+        """Position in CATEGORIES of each product; all were created by `day`."""
+        return self._static(day).category_code.take(product)
+
+    def on_sale(self, day: int) -> NDArray[np.int64]:
+        """Numbers of the products on sale on a day, rising."""
+        return np.flatnonzero(self._static(day).end[: self.count(day)] > day)
+
+    def offer(self, day: int, sold_out: Ints | None = None) -> Offer:
+        """What can be bought on a day: what is on sale except for the products that are sold out."""
         facts = self._static(day)
-        products = np.flatnonzero(facts.end[: self.count(day)] > day)
-        spot = self._streams.lookup("products/late rank").unit(products) * self._opening
-        opening = products < self._opening
-        rank = np.where(opening, self._opening_rank[np.where(opening, products, 0)], spot)
-        popularity = np.cumsum((rank + 1.0) ** -_ZIPF_EXPONENT)
-        return Offer(products, self.price(products, day), popularity / popularity[-1])
+        products = self.on_sale(day)
+        if sold_out is not None and len(sold_out):
+            products = np.setdiff1d(products, sold_out, assume_unique=True)
+        price = self.price(products, day)
+        demand = (self._rank(products) + 1.0) ** -self._zipf_exponent
+        relative = price / _price_tag(facts.base_price[products])
+        demand *= relative ** -self._elasticity[facts.category_code[products]]
+        order = np.argsort(price, kind="stable")
+        popularity = np.cumsum(demand[order])
+        return Offer(products[order], price[order], popularity / popularity[-1])
+
+    def pairs(self) -> Pairs:
+        """The planted pairs, all among the products of the opening day."""
+        facts = self._static(0)
+        ranked = np.argsort(self._opening_rank)
+        is_fit = (facts.end - facts.created >= _PAIRED_LIFE_DAYS) & (facts.base_price <= _PAIRED_CENTS)
+        fit = ranked[is_fit[ranked]]
+        count = min(self._affinity.pairs, len(fit) // 4)
+        chosen = fit[_FIRST_PAIRED_RANK : _FIRST_PAIRED_RANK + 2 * count]
+        chosen = chosen[np.argsort(self._streams.lookup("products/pair").bits(chosen))]
+        return Pairs(chosen[:count], chosen[count:])
+
+    def truth(self, day: int) -> dict[str, Any]:
+        """The planted pairs, and each product's rank of popularity, base price and category by a day."""
+        facts = self._static(day)
+        pairs = self.pairs()
+        products = np.arange(self.count(day))
+        return {
+            "pairs": [
+                {"product": product, "partner": partner, "probability": self._affinity.probability}
+                for product, partner in zip(_ids(pairs.product), _ids(pairs.partner), strict=True)
+            ],
+            "products": {
+                product: {"rank": rank, "base_price_cents": price, "category": CATEGORIES[category]}
+                for product, rank, price, category in zip(
+                    _ids(products),
+                    (self._rank(products) + 1.0).tolist(),
+                    _price_tag(facts.base_price[products]).tolist(),
+                    facts.category_code[products],
+                    strict=True,
+                )
+            },
+        }
+
+    def _rank(self, product: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Rank of popularity from 0; a product that came after the opening has one between two others'."""
+        spot = self._streams.lookup("products/late rank").unit(product) * self._opening
+        is_opening = product < self._opening
+        return np.where(is_opening, self._opening_rank[np.where(is_opening, product, 0)], spot)
 
     def changed_on(self, day: int) -> NDArray[np.int64]:
         """Products that are new on a day or of which price, cost or activity changes on it, rising."""
@@ -189,9 +271,16 @@ class Catalogue:
         old = np.arange(self.count(day - 1))
         age = day - facts.created.take(old)
         end = facts.end.take(old)
-        changed = (end == day) | (self._prices.latest(old, age)[1] == age)
+        changed = end == day
+        if self._has_price_changes:
+            changed |= self._prices.latest(old, age)[1] == age
         changed |= self._costs.latest(old, age)[1] == age
         return np.concatenate([old[changed & (end >= day)], new])
+
+    def totals(self, day: int) -> dict[str, int]:
+        """What a day's file holds in sum."""
+        new = self.count(day) - self.count(day - 1)
+        return {"new": new, "changed": len(self.changed_on(day)) - new}
 
     def chunks(self, day: int, rows: int) -> Iterator[tuple[bytes | bytearray, int]]:
         """CSV lines of a day's changed and new products, at most `rows` at a time, with their number."""
@@ -230,6 +319,7 @@ class Catalogue:
                 created,
                 created + life,
                 np.array(base_price, dtype=np.int64),
+                np.array([CATEGORIES.index(category) for category in texts[1]]),
                 *(csv.table(map(str, column)) for column in texts),
             )
         return self._facts
@@ -283,6 +373,11 @@ class Catalogue:
         )
 
 
+def _price_tag(cents: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The amount as a price: it ends in 49 or 99."""
+    return (cents + 25) // 50 * 50 - 1
+
+
 def _of(values: Sequence[_T], unit: float) -> _T:
     return values[int(unit * len(values))]
 
@@ -290,3 +385,7 @@ def _of(values: Sequence[_T], unit: float) -> _T:
 def identifier(product: Ints) -> list[Piece]:
     """product_id: P and eight digits."""
     return [b"P", *csv.padded(np.asarray(product) + 1, 8)]
+
+
+def _ids(product: Ints) -> list[str]:
+    return [f"P{number + 1:08d}" for number in product]

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import shop_simulator
+from shop_simulator import ENTITIES
 from shop_simulator.cli import main
 
 COMMAND = Path(__file__).parents[3] / "data-generation" / "generate_ecommerce_data.py"
@@ -39,7 +40,7 @@ def test_days_with_an_opening_are_the_last_days_of_that_shop(tmp_path: Path) -> 
     result = CliRunner().invoke(main, ["--out", str(part), *arguments])
     assert result.exit_code == 0, result.output
     paths = list(part.rglob("*.csv"))
-    assert len(paths) == 8
+    assert len(paths) == 2 * len(ENTITIES)
     assert all(path.read_bytes() == (whole / path.relative_to(part)).read_bytes() for path in paths)
 
 
