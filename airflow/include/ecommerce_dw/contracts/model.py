@@ -55,7 +55,8 @@ class FileLayout:
 
     Attributes:
         pattern: Path below the source's landing folder, with `{date}` for the business date
-            (YYYY-MM-DD) and `{part}` for an optional part, e.g. `orders/dt={date}/orders{part}.csv`.
+            (YYYY-MM-DD) and `{part}` for an optional part, e.g. `orders/dt={date}/orders{part}.csv`; or with
+            `{name}` for any name, which need not hold a date.
         delimiter: One character.
         quote: One character.
         encoding: `utf-8`, with or without a byte order mark.
@@ -90,6 +91,8 @@ class Contract:
         extra_columns: What an unknown column in a header does.
         feeds: Conformed entities the source's staging models give (`customers`, `orders` …).
         grain: What one row of a file is, "One row per …".
+        date_column: Column whose greatest value is the business date of a file without a date in its name;
+            None where every name has one.
     """
 
     source: str
@@ -112,6 +115,7 @@ class Contract:
     extra_columns: Literal["ignore", "refuse"]
     feeds: tuple[str, ...]
     grain: str = ""
+    date_column: str | None = None
 
     @property
     def table(self) -> str:

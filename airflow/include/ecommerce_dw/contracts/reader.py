@@ -23,7 +23,17 @@ from ecommerce_dw.contracts.model import Column, ColumnType, Contract, FileLayou
 SUFFIX = ".odcs.yaml"
 
 #: Conformed entities that a source may feed.
-CONFORMED_ENTITIES = ("customers", "products", "orders", "order_items")
+CONFORMED_ENTITIES = (
+    "customers",
+    "products",
+    "orders",
+    "order_items",
+    "payments",
+    "returns",
+    "inventory",
+    "web_events",
+    "marketing_spend",
+)
 
 API_VERSIONS = ("v3.0.0", "v3.0.1", "v3.0.2", "v3.1.0")
 STATUSES = ("proposed", "draft", "active", "deprecated", "retired")
@@ -39,6 +49,7 @@ _TYPES: dict[str, tuple[ColumnType, ...]] = {
 _FORMATS = {"date": "yyyy-MM-dd", "timestamp": "yyyy-MM-dd HH:mm:ss"}
 _CLASSES = {"none": "none", "pii-indirect": "indirect", "pii-direct": "direct"}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
 # Only what this reader understands, or what is for people alone: a misspelt key must not pass unseen.
 _CONTRACT_KEYS = frozenset(
@@ -116,7 +127,9 @@ _OPTION_KEYS: dict[str, frozenset[str]] = {
 _CONTRACT_PROPERTIES = frozenset(
     {"timeZone", "currency", "extraColumns", "maxRejectedRows", "maxRejectedShare", "refusalSeverity"}
 )
-_ENTITY_PROPERTIES = frozenset({"orderingColumn", "currencyColumn", "touchKeys", "feeds"})
+_ENTITY_PROPERTIES = frozenset(
+    {"orderingColumn", "currencyColumn", "touchKeys", "feeds", "businessDateColumn"}
+)
 _LAYOUT_PROPERTIES = frozenset({"delimiter", "quote", "encoding", "compression"})
 
 
@@ -198,7 +211,7 @@ def _check_source(folder: Path, entities: Mapping[str, Contract]) -> None:
 # ------------------------------------------------------------------------------------------------ YAML
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):  # written in C: eight times as quick as SafeLoader
     """YAML in which a repeated key is an error (the last one would win in silence)."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -338,6 +351,9 @@ def _contract(root: _Node) -> Contract:
     root["kind"].choice(("DataContract",))
     root["status"].choice(STATUSES)
     root["id"].text()
+    version = root["version"]
+    if not _VERSION.fullmatch(version.text()):
+        version.fail(f"{version.text()!r} is not a semantic version. Write one such as 1.0.0.")
 
     source, entity = root.file.parent.name, root.file.name.removesuffix(SUFFIX)
     if not _NAME.fullmatch(source) or len(source) > 30 or "__" in source:
@@ -397,10 +413,16 @@ def _contract(root: _Node) -> Contract:
         share.fail("A share lies between 0 and 1.")
 
     layout = _layout(root)
+    date_column = of_entity.get("businessDateColumn")
+    if ("{name}" in layout.pattern) is (date_column is None):
+        body.fail(
+            "A file whose name need not hold its date ({name} in the path) takes it from a column, and only "
+            "such a one: name it in the custom property `businessDateColumn`."
+        )
     values: dict[str, Any] = {
         "source": source,
         "entity": entity,
-        "version": root["version"].text(),
+        "version": version.text(),
         "description": body["description"].text(),
         "columns": columns,
         "primary_key": primary_key,
@@ -419,6 +441,7 @@ def _contract(root: _Node) -> Contract:
         "extra_columns": root.property(own, "extraColumns").choice(("ignore", "refuse")),
         "feeds": tuple(node.choice(CONFORMED_ENTITIES) for node in feeds),
         "grain": body["dataGranularityDescription"].text(),
+        "date_column": None if date_column is None else of_type(date_column, "date"),
     }
     return Contract(hash=_digest(values), **values)
 
@@ -545,10 +568,11 @@ def _layout(root: _Node) -> FileLayout:
     server["format"].choice(("csv",))
     path = server["path"]
     pattern = path.text()
-    if pattern.count("{date}") != 1 or pattern.count("{part}") != 1 or re.search(r"[*?\\]|^/|\.\.", pattern):
+    is_dated = pattern.count("{date}") + pattern.count("{name}") == 1 and pattern.count("{part}") == 1
+    if not is_dated or re.search(r"[*?\\]|^/|\.\.", pattern):
         path.fail(
             "Expected a path below the landing folder with {date} and {part} once each, such as "
-            "orders/dt={date}/orders{part}.csv."
+            "orders/dt={date}/orders{part}.csv; {name}, any name, may stand for {date}."
         )
     if not pattern.endswith("{part}.csv"):
         path.fail("The file's name ends in {part}.csv (the compression's suffix is appended by itself).")
