@@ -26,6 +26,10 @@ MIGRATION_LOCK = 7_305_003
 DDL_LOCK = 7_305_004
 #: Key of the advisory lock under which incidents are compared and written.
 INCIDENT_LOCK = 7_305_005
+#: Key of the advisory lock under which layers are reconciled.
+RECONCILIATION_LOCK = 7_305_006
+#: Key of the advisory lock that a whole run in one process holds; the pipeline's load waits for it.
+RUN_LOCK = 7_305_007
 
 
 class LockHeldError(RuntimeError):
@@ -76,8 +80,9 @@ def sqlalchemy_url(role: Role = "owner", *, settings: Settings | None = None) ->
     )
 
 
-@contextlib.contextmanager
-def transform_lock(*, holder: str, settings: Settings | None = None) -> Iterator[None]:
+def transform_lock(
+    *, holder: str, settings: Settings | None = None
+) -> contextlib.AbstractContextManager[None]:
     """Hold the transform lock in a session of its own for as long as the block runs.
 
     Args:
@@ -88,7 +93,16 @@ def transform_lock(*, holder: str, settings: Settings | None = None) -> Iterator
     Raises:
         LockHeldError: The lock was held by others all that time.
     """
-    settings = settings or get_settings()
+    return _session_lock(TRANSFORM_LOCK, "transform lock", holder, settings or get_settings())
+
+
+def run_lock(*, holder: str, settings: Settings) -> contextlib.AbstractContextManager[None]:
+    """Hold the run lock, which keeps whole runs apart; otherwise as `transform_lock`."""
+    return _session_lock(RUN_LOCK, "run lock", holder, settings)
+
+
+@contextlib.contextmanager
+def _session_lock(key: int, name: str, holder: str, settings: Settings) -> Iterator[None]:
     connection = connect("transformer", settings=settings, application_name=f"ecommerce-dw: {holder}"[:63])
     connection.autocommit = True
     try:
@@ -96,12 +110,12 @@ def transform_lock(*, holder: str, settings: Settings | None = None) -> Iterator
         pause = 0.05
         with connection.cursor() as cursor:
             while True:
-                cursor.execute("select pg_try_advisory_lock(%s)", (TRANSFORM_LOCK,))
+                cursor.execute("select pg_try_advisory_lock(%s)", (key,))
                 row = cursor.fetchone()
                 if row and row[0]:
                     break
                 if time.monotonic() >= deadline:
-                    raise LockHeldError(_describe_holders(cursor, settings))
+                    raise LockHeldError(_describe_holders(cursor, settings, key, name))
                 time.sleep(pause)
                 pause = min(pause * 1.5, 1.0)
         yield
@@ -109,7 +123,12 @@ def transform_lock(*, holder: str, settings: Settings | None = None) -> Iterator
         connection.close()  # ends the session, which frees the lock
 
 
-def _describe_holders(cursor: psycopg2.extensions.cursor, settings: Settings) -> str:
+def _describe_holders(
+    cursor: psycopg2.extensions.cursor,
+    settings: Settings,
+    key: int = TRANSFORM_LOCK,
+    name: str = "transform lock",
+) -> str:
     cursor.execute(
         """
         select a.application_name, a.pid, a.backend_start
@@ -118,15 +137,15 @@ def _describe_holders(cursor: psycopg2.extensions.cursor, settings: Settings) ->
         where l.locktype = 'advisory' and l.objid = %s and l.granted
           and l.database = (select oid from pg_database where datname = current_database())
         """,
-        (TRANSFORM_LOCK,),
+        (key,),
     )
     # A role that may not see another's statistics gets no start time.
     holders = "; ".join(
-        f"{name} (pid {pid}" + (f", since {since:%H:%M:%S} UTC)" if since else ")")
-        for name, pid, since in cursor
+        f"{application} (pid {pid}" + (f", since {since:%H:%M:%S} UTC)" if since else ")")
+        for application, pid, since in cursor
     )
     return (
-        f"The transform lock was not free within {settings.lock_wait_seconds:.0f} s. "
+        f"The {name} was not free within {settings.lock_wait_seconds:.0f} s. "
         f"Held by: {holders or 'nobody any more'}. Wait for that run to end, or end it, then run again "
         "(setting LOCK_WAIT_SECONDS changes the wait)."
     )

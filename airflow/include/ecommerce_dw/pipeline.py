@@ -6,15 +6,21 @@ is in the tables of `ops`.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import json
 import logging
 from collections.abc import Mapping
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ecommerce_dw import db
+from ecommerce_dw.nightly import LateRun, due_at
 from ecommerce_dw.runs import close_run, freeze, get_run, open_run
 from ecommerce_dw.settings import Settings, get_settings
 from ecommerce_dw.transform import Layer, build
+
+if TYPE_CHECKING:
+    from ecommerce_dw.loading.reload import Reload
 
 _logger = logging.getLogger(__name__)
 
@@ -32,28 +38,58 @@ def load_step(
     business_date: dt.date | None,
     source: str | None = None,
     is_full_refresh: bool = False,
+    reload: Mapping[str, Any] | None = None,
     settings: Settings | None = None,
 ) -> dict[str, object]:
     """Open the run, load every landed file up to its business date, freeze its window.
+
+    Waits for a whole run in one process (`ecommerce-dw reprocess`) that is going.
 
     Args:
         run_id: Airflow's run id.
         business_date: None takes the greatest date in the landing zone.
         source: Load this source alone; None means all.
         is_full_refresh: Whether the run's models are rebuilt from raw.
+        reload: Files to read again although they are loaded (`Reload.as_dict`).
 
     Returns:
         The numbers of files and rows.
+
+    Raises:
+        ecommerce_dw.db.LockHeldError: A run in one process was going all the time allowed.
     """
-    from ecommerce_dw.loading import load
+    from ecommerce_dw.loading.reload import Reload
 
     settings = settings or get_settings()
+    with db.run_lock(holder=f"load ({run_id})", settings=settings):
+        return load_files(
+            settings,
+            run_id=run_id,
+            business_date=business_date,
+            source=source,
+            is_full_refresh=is_full_refresh,
+            reload=Reload.from_dict(reload) if reload else None,
+        )
+
+
+def load_files(
+    settings: Settings,
+    *,
+    run_id: str,
+    business_date: dt.date | None,
+    source: str | None,
+    is_full_refresh: bool,
+    reload: Reload | None,
+) -> dict[str, object]:
+    """The load step, for who holds the run lock."""
+    from ecommerce_dw.loading import load
+
     connection = db.connect("loader", settings=settings)
     try:
         open_run(
             connection, run_id, business_date=business_date, source=source, is_full_refresh=is_full_refresh
         )
-        summary = load(settings, source=source, business_date=business_date, run_id=run_id)
+        summary = load(settings, source=source, business_date=business_date, run_id=run_id, reload=reload)
         run = freeze(connection, run_id, business_date=summary.business_date)
     finally:
         connection.close()
@@ -173,10 +209,31 @@ def publish_step(*, run_id: str, settings: Settings | None = None) -> dict[str, 
             "downstream when the other run has ended."
         )
     summary = publish(settings, run_id=run_id, full=bool(run and run.is_full_refresh))
+    _reconcile_published(settings, run_id)
     return {
         table.name: {"inserted": table.inserted, "updated": table.updated, "deleted": table.deleted}
         for table in summary.tables
     }
+
+
+def _reconcile_published(settings: Settings, run_id: str) -> None:
+    """Measure what was published against what was built; a difference is told in the log and kept."""
+    from ecommerce_dw.contracts.reader import read_contracts
+    from ecommerce_dw.reconciliation import findings, measure, whole
+
+    contracts = read_contracts(settings.contracts_dir)
+    measurement = measure(settings, contracts, whole(contracts), run_id=run_id, upto=0, parts=("published",))
+    connection = db.connect("transformer", settings=settings)
+    try:
+        for finding in findings(connection, measurement):
+            if not finding.is_explained:
+                _logger.error(
+                    "%s is not %s: %s of %s differs by %s. `ecommerce-dw publish --full` compares every row.",
+                    *(finding.to_object, finding.from_object, finding.measure, finding.source_system),
+                    finding.unexplained,
+                )
+    finally:
+        connection.close()
 
 
 def data_docs_step(*, run_id: str, settings: Settings | None = None) -> str | None:
@@ -212,6 +269,38 @@ def finish_step(
     own_failures = [task for task in failed if _CHECK_TASKS.get(task) not in refused_or_failed]
     outcome = evaluate(settings, run_id, task_failures=own_failures, task_successes=succeeded)
     return outcome.as_dict()
+
+
+def deadline_step(
+    *, run_id: str, business_date: dt.date, settings: Settings | None = None
+) -> dict[str, object]:
+    """Open an incident and alert people when the run about a day is not finished by its deadline."""
+    from ecommerce_dw.alerts import evaluate
+
+    settings = settings or get_settings()
+    late = LateRun(business_date, due_at(business_date, settings), run_id)
+    return evaluate(settings, run_id, late_run=late).as_dict()
+
+
+async def on_deadline(context: Mapping[str, Any]) -> str:
+    """What Airflow's triggerer calls when the deadline of a run has passed.
+
+    A run that a person or a backfill started has no readers waiting for it: only scheduled ones are held
+    against the deadline.
+
+    Args:
+        context: Airflow's: `dag_run` as its REST API shows it, `deadline`.
+
+    Returns:
+        What was done, as text: Airflow keeps it in a text column, and its triggerer ends on anything else.
+    """
+    run = context["dag_run"]
+    if run["run_type"] != "scheduled":
+        return f"Ignored: {run['dag_run_id']} is a {run['run_type']} run."
+    date = dt.datetime.fromisoformat(run["logical_date"]).date()
+    # In a thread: the triggerer's loop serves other callbacks meanwhile.
+    outcome = await asyncio.to_thread(deadline_step, run_id=run["dag_run_id"], business_date=date)
+    return json.dumps(outcome)
 
 
 def _failed_checkpoints(connection: db.Connection, run_id: str) -> frozenset[str]:

@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PROJECT_DIR = Path(__file__).resolve().parents[3]
 
 Role = Literal["owner", "loader", "transformer", "analyst"]
+Environment = Literal["development", "production"]
 
 
 class Settings(BaseSettings):
@@ -31,6 +32,10 @@ class Settings(BaseSettings):
     # where things are
     ecommerce_dw_home: Path = Field(
         default=PROJECT_DIR / "var", description="Folder of everything the platform makes."
+    )
+    ecommerce_dw_environment: Environment = Field(
+        default="development",
+        description="`development` lands a simulated day of the sample shop each night, `production` never.",
     )
 
     # the warehouse
@@ -76,6 +81,12 @@ class Settings(BaseSettings):
     data_docs_keep: int = Field(default=10, ge=1, description="Data Docs kept, in runs.")
 
     # alerts
+    nightly_deadline_hours: float = Field(
+        default=4.0,
+        ge=0,
+        description="Hours after its start (02:00 UTC) within which the nightly run has to be finished; then "
+        "people are told that it is late.",
+    )
     smtp_host: str = Field(default="", description="SMTP server for alerts. Empty: no mail.")
     smtp_port: int = Field(default=25, description="Its port.")
     smtp_user: str = Field(default="", description="SMTP login. Empty: none.")

@@ -7,6 +7,7 @@ sends nothing twice, and the order of evaluations does not matter.
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import urllib.parse
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,11 @@ from psycopg2.extras import Json
 from ecommerce_dw import db
 from ecommerce_dw.alerts.channels import Channel, configured_channels
 from ecommerce_dw.alerts.delivery import Delivery, deliver
+from ecommerce_dw.alerts.kinds import Kind
 from ecommerce_dw.contracts.model import Severity
+from ecommerce_dw.contracts.reader import read_contracts
+from ecommerce_dw.loading.ledger import in_effect
+from ecommerce_dw.nightly import LateRun, is_done
 from ecommerce_dw.quality.raw import REFUSALS
 from ecommerce_dw.settings import Settings
 
@@ -28,7 +33,12 @@ _logger = logging.getLogger(__name__)
 DAG_ID = "ecommerce_etl_pipeline"
 RULE_REFUSED = "file refused"
 RULE_STALE = "source stale"
+RULE_MISSING = "entity missing"
+RULE_LATE = "run late"
 RULE_TASK = "task failed"
+
+#: Tasks that run dbt.
+_DBT_TASKS = ("build_staging", "build_warehouse", "build_marts")
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,7 @@ class Incident:
     """Something that is wrong, with what a person needs to know.
 
     Attributes:
+        kind: What it is about; says which page of the runbooks tells more.
         scope: The DAG's or the source's name.
         object: The table, file, source or task.
         rule: What it breaks.
@@ -58,6 +69,7 @@ class Incident:
         link: Where to look.
     """
 
+    kind: Kind
     scope: str
     object: str
     rule: str
@@ -112,6 +124,7 @@ def evaluate(
     *,
     task_failures: Iterable[str | TaskFailure] = (),
     task_successes: Iterable[str] = (),
+    late_run: LateRun | None = None,
     dag_id: str = DAG_ID,
     channels: Iterable[Channel] | None = None,
 ) -> Evaluation:
@@ -123,6 +136,8 @@ def evaluate(
         task_failures: Tasks of this run that failed for reasons of their own. A task that failed because of
             a refused file or a failed expectation does not belong here: their incidents speak for it.
         task_successes: Tasks of this run that succeeded: their incidents close.
+        late_run: A nightly run whose deadline has passed; nothing when it is done by now. Its incident closes
+            when a run has published that day or a later one.
         dag_id: The DAG.
         channels: Defaults to those the settings name.
 
@@ -138,7 +153,7 @@ def evaluate(
             # One evaluation at a time: each sees what the one before has told people.
             cursor.execute("select pg_advisory_xact_lock(%s)", (db.INCIDENT_LOCK,))
             book = _Book(cursor, settings, run_id, dag_id, [channel.name for channel in chosen])
-            opened, closed = book.compare(failures, frozenset(task_successes))
+            opened, closed = book.compare(failures, frozenset(task_successes), late_run)
             cursor.execute("select count(*) from ops.incidents where closed_at is null")
             (still_open,) = cursor.fetchone() or (0,)
         deliveries = deliver(connection, chosen)
@@ -178,11 +193,11 @@ class _Book:
         self.channels = channels
 
     def compare(
-        self, failures: Iterable[TaskFailure], successes: frozenset[str]
+        self, failures: Iterable[TaskFailure], successes: frozenset[str], late_run: LateRun | None
     ) -> tuple[list[str], list[str]]:
         """Open what is missing, close what is over. Returns both lists of titles."""
-        from_state = [*self._refused(), *self._expectations(), *self._stale()]
-        desired = [*from_state, *self._tasks(failures)]
+        from_state = [*self._refused(), *self._expectations(), *self._stale(), *self._missing()]
+        desired = [*from_state, *self._tasks(failures), *self._late(late_run)]
         opened = [incident.title for incident in desired if self._open(incident)]
         keys = {incident.key for incident in desired}
         closed = [
@@ -195,8 +210,6 @@ class _Book:
     # ---- what should be open -----------------------------------------------------------------------------
 
     def _refused(self) -> Iterator[Incident]:
-        from ecommerce_dw.contracts.reader import read_contracts
-
         contracts = read_contracts(self.settings.contracts_dir)
         self.cursor.execute(
             """
@@ -215,6 +228,7 @@ class _Book:
                 else "The run goes on without this file."
             )
             yield Incident(
+                kind=Kind.FILE_REFUSED,
                 scope=source,
                 object=path,
                 rule=RULE_REFUSED,
@@ -267,6 +281,7 @@ class _Book:
                 "marts": "nothing was published",
             }[checkpoint]
             yield Incident(
+                kind=Kind.EXPECTATION_CRITICAL if severity == "critical" else Kind.EXPECTATION_WARNING,
                 scope=self.dag_id,
                 object=f"{checkpoint}.{table}",
                 rule=name,
@@ -308,6 +323,7 @@ class _Book:
         )
         for source, date, newest, days, run_id in self.cursor.fetchall():
             yield Incident(
+                kind=Kind.SOURCE_STALE,
                 scope=source,
                 object=source,
                 rule=RULE_STALE,
@@ -326,9 +342,94 @@ class _Book:
                 link=run_link(self.settings, run_id, self.dag_id),
             )
 
+    def _missing(self) -> Iterator[Incident]:
+        """Entities that stay away while their source delivers, as of its latest business date.
+
+        An entity that was never delivered is not in use; that of a stale source has that one's incident.
+        """
+        contracts = read_contracts(self.settings.contracts_dir)
+        self.cursor.execute(
+            f"""
+            with latest as (
+                select distinct on (source) *
+                from ops.source_freshness
+                order by source, business_date desc, checked_at desc
+            )
+            select c.source, l.entity, c.business_date, max(l.business_date), c.max_loaded_date, c.run_id
+            from latest as c
+            join raw.load_ledger as l using (source)
+            where c.status in ('fresh', 'warn') and {in_effect("l")} and l.business_date <= c.business_date
+            group by c.source, l.entity, c.business_date, c.max_loaded_date, c.run_id
+            order by c.source, l.entity
+            """
+        )
+        for source, entity, date, newest, source_newest, run_id in self.cursor.fetchall():
+            contract = contracts.get(source, {}).get(entity)
+            allowed = contract.max_staleness_days if contract else None
+            if contract is None or allowed is None or (date - newest).days <= allowed:
+                continue
+            yield Incident(
+                kind=Kind.ENTITY_MISSING,
+                scope=source,
+                object=entity,
+                rule=RULE_MISSING,
+                severity="warning",
+                title=f"Entity missing: {source} has no {entity} since {newest}",
+                body=_sections(
+                    happened=f"The newest loaded file of {entity} is of {newest}, while {source} has "
+                    f"delivered up to {source_newest}. Its contract allows {allowed} days before the day the "
+                    f"run is about ({date}). The run went on; what is published shows the days since then "
+                    f"without {entity}.",
+                    where=[f"files {contract.layout.pattern} in {self.settings.landing(source)}"],
+                    todo="See whether the producer's export of this entity failed, or its files have other "
+                    "names than the contract gives (`ecommerce-dw load` lists what no contract names). Late "
+                    "files are picked up by the next run.",
+                    run_id=run_id,
+                ),
+                link=run_link(self.settings, run_id, self.dag_id),
+            )
+
+    def _late(self, late: LateRun | None) -> Iterator[Incident]:
+        if late is None or is_done(self.cursor, late.business_date):
+            return
+        self.cursor.execute(
+            "select r.business_date, p.published_at from ops.publications as p join ops.runs as r "
+            "using (run_id) order by p.publication_id desc limit 1"
+        )
+        published = self.cursor.fetchone()
+        self.cursor.execute("select status from ops.runs where run_id = %s", (late.run_id,))
+        began = self.cursor.fetchone()
+        state = f"is {began[0]}" if began else "has not begun" if late.run_id else "was never started"
+        yield Incident(
+            kind=Kind.RUN_LATE,
+            scope=self.dag_id,
+            object=late.business_date.isoformat(),
+            rule=RULE_LATE,
+            severity="critical",
+            title=f"Run late: {late.business_date} is not published, due by {late.due_at:%H:%M} UTC",
+            body=_sections(
+                happened=f"The nightly run about {late.business_date} {state}; it had to be finished by "
+                f"{late.due_at:%Y-%m-%d %H:%M} UTC. "
+                + (
+                    f"Readers of marts see the state up to {published[0]}, published at "
+                    f"{published[1]:%Y-%m-%d %H:%M} UTC."
+                    if published
+                    else "Nothing was ever published."
+                ),
+                where=[f"DAG {self.dag_id}" + (f", run {late.run_id}" if late.run_id else "")],
+                todo="Open the run: a task that waits for a try has failed before, its log says why; one "
+                "that runs for long may wait for a lock (the page below shows who holds it). Where there is "
+                "no run: is the DAG paused, does every component run (`./deploy.sh status`)? A run that ends "
+                "well closes this, whoever starts it.",
+                run_id=late.run_id or self.run_id,
+            ),
+            link=run_link(self.settings, late.run_id or "cli__", self.dag_id),
+        )
+
     def _tasks(self, failures: Iterable[TaskFailure]) -> Iterator[Incident]:
         for failure in failures:
             yield Incident(
+                kind=Kind.DBT_FAILED if failure.task_id in _DBT_TASKS else Kind.TASK_FAILED,
                 scope=self.dag_id,
                 object=failure.task_id,
                 rule=RULE_TASK,
@@ -364,6 +465,8 @@ class _Book:
         if rule == RULE_TASK:
             # Nothing in the warehouse tells that a task works again, only its success.
             return scope == self.dag_id and name in successes
+        if rule == RULE_LATE:
+            return is_done(self.cursor, dt.date.fromisoformat(name))
         return True
 
     def _open(self, incident: Incident) -> bool:
@@ -379,7 +482,8 @@ class _Book:
         row = self.cursor.fetchone()
         if row is None:
             return False
-        self._alert(row[0], "opened", incident.severity, incident.title, incident.body, incident.link)
+        body = f"{incident.body}\n\nRunbook: {incident.kind.runbook}"
+        self._alert(row[0], "opened", incident.severity, incident.title, body, incident.link)
         return True
 
     def _close(self, key: tuple[str, str, str]) -> bool:
@@ -412,6 +516,10 @@ class _Book:
             return f"Task {name} succeeded."
         if rule == RULE_STALE:
             return f"Data of {scope} arrives again."
+        if rule == RULE_MISSING:
+            return f"{name} of {scope} arrive again."
+        if rule == RULE_LATE:
+            return f"What there is about {name} is published."
         if rule == RULE_REFUSED:
             self.cursor.execute(
                 "select status, version, rows_loaded from raw.load_ledger "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -10,6 +12,7 @@ import click
 from ecommerce_dw.contracts.derived import sync
 from ecommerce_dw.contracts.model import Contract
 from ecommerce_dw.contracts.reader import ContractError, read_contracts
+from ecommerce_dw.contracts.released import VersionError, check_versions
 from ecommerce_dw.settings import PROJECT_DIR, get_settings
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -23,8 +26,14 @@ def command() -> None:
 @command.command("check")
 @_json_option
 def check_command(as_json: bool) -> None:
-    """Read every contract. Exits 1 when one is broken, naming the file, the place in it and what to do."""
+    """Read every contract and compare it with what was released.
+
+    Exits 1 when one is broken, naming the file, the place in it and what to do, or when one changed and its
+    version number is not the one that the change asks for.
+    """
     contracts = _read(as_json)
+    with _told_version_errors(as_json):
+        check_versions(contracts, get_settings().contracts_dir)
     if as_json:
         click.echo(
             json.dumps(
@@ -58,8 +67,13 @@ def check_command(as_json: bool) -> None:
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 1 when a file is not current.")
 @_json_option
 def sync_command(only_check: bool, as_json: bool) -> None:
-    """Write dbt's sources, the macro of the sources and the data dictionary's raw part."""
-    result = sync(_read(as_json), PROJECT_DIR, dry_run=only_check)
+    """Write dbt's sources, the macro of the sources, and what was released.
+
+    Nothing is written while a contract's version number does not fit what changed.
+    """
+    contracts = _read(as_json)
+    with _told_version_errors(as_json):
+        result = sync(contracts, PROJECT_DIR, contracts_dir=get_settings().contracts_dir, dry_run=only_check)
     is_good = not (only_check and result.stale)
     if as_json:
         click.echo(
@@ -98,5 +112,16 @@ def _read(as_json: bool) -> dict[str, dict[str, Contract]]:
         raise click.ClickException(str(error)) from error
 
 
+@contextlib.contextmanager
+def _told_version_errors(as_json: bool) -> Iterator[None]:
+    try:
+        yield
+    except VersionError as error:
+        if as_json:
+            click.echo(json.dumps({"ok": False, "problem": str(error)}))
+            raise SystemExit(1) from error
+        raise click.ClickException(str(error)) from error
+
+
 def _shown(path: Path) -> str:
-    return str(path.relative_to(PROJECT_DIR))
+    return str(path.relative_to(PROJECT_DIR) if path.is_relative_to(PROJECT_DIR) else path)

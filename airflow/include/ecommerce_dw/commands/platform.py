@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import click
 import psycopg2
@@ -29,6 +29,7 @@ from ecommerce_dw.platform.configuration import (
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.postgres import PostgresError, binaries_dir
 from ecommerce_dw.settings import Settings, get_settings
+from ecommerce_dw.state import State, headline, read_state
 
 
 class _ComponentStatus(TypedDict):
@@ -45,10 +46,13 @@ class _RunStatus(TypedDict):
 
 
 class _Status(TypedDict):
+    is_ok: bool
+    problems: list[str]
     is_healthy: bool
     components: dict[str, _ComponentStatus]
     databases: dict[str, int]
     runs: list[_RunStatus]
+    warehouse: dict[str, Any] | None
 
 
 _LOGS = ("postgres", *orchestrator.COMPONENTS)
@@ -134,27 +138,44 @@ def stop(quiet: bool) -> None:
 @command.command()
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def status(as_json: bool) -> None:
-    """What runs, how it is, how large the warehouse is, the last runs."""
+    """Is it all right? What runs, and the state of the warehouse in ten lines."""
     with _errors():
         settings = _settings_in_use()
-        report = _status(settings)
+        state = _warehouse_state(settings)
+        report = _status(settings, state)
     if as_json:
         click.echo(json.dumps(report, indent=2, default=str))
     else:
-        for name, component in report["components"].items():
-            pid = f"pid {component['pid']}" if component["pid"] else ""
-            port = f"port {component['port']}" if component["port"] else ""
-            click.echo(f"{name:<14} {component['health']:<9} {pid:<12} {port}".rstrip())
-        for name, size in report["databases"].items():
-            click.echo(f"database {name}: {size / 1e6:,.0f} MB")
-        for run in report["runs"]:
-            took = "" if run["seconds"] is None else f" in {run['seconds']:.0f} s"
-            click.echo(f"run {run['run_id']}: {run['state']}{took}")
-        dead = [name for name, component in report["components"].items() if component["health"] == "dead"]
-        if dead:
-            click.echo(f"{', '.join(dead)} ended by itself: ./deploy.sh dev starts it again.", err=True)
-    if not report["is_healthy"]:
+        click.echo("\n".join(_status_lines(report, state)))
+    if not report["is_ok"]:
         sys.exit(1)
+
+
+def _status_lines(report: _Status, state: State | None) -> Iterator[str]:
+    verdict, text = headline(tuple(report["problems"]), (), "")
+    lines = state.lines() if state else [f"{'':<11}"]
+    yield f"{verdict:<11}{text}" if report["problems"] else lines[0]
+    parts = report["components"]
+    well = [
+        f"{name} ({part['port']})" if part["port"] else name for name, part in parts.items() if _is_well(part)
+    ]
+    yield f"{'running':<11}{', '.join(well) or 'nothing'}"
+    for name, part in parts.items():
+        if not _is_well(part):
+            yield f"{name:<15}{part['health']}"
+    yield from lines[1:]
+
+
+def _is_well(part: _ComponentStatus) -> bool:
+    return part["health"] in ("healthy", "external")
+
+
+def _warehouse_state(settings: Settings) -> State | None:
+    """The state of the warehouse; None where it does not answer, or has no tables yet."""
+    try:
+        return read_state(settings, dt.datetime.now(dt.UTC), orchestrator.next_run(settings))
+    except (psycopg2.OperationalError, psycopg2.errors.UndefinedTable):
+        return None
 
 
 @command.command()
@@ -291,21 +312,21 @@ def _stop(settings: Settings) -> list[str]:
     return stopped
 
 
-def _status(settings: Settings) -> _Status:
+def _status(settings: Settings, state: State | None) -> _Status:
     components: dict[str, _ComponentStatus] = {}
     databases: dict[str, int] = {}
     if settings.is_embedded:
         pid = database.embedded(settings).pid()
-        state = "stopped" if pid is None else "healthy"
+        server = "stopped" if pid is None else "healthy"
     else:
-        pid, state = None, "external"
+        pid, server = None, "external"
     try:
         databases = database.database_sizes(settings)
     except psycopg2.OperationalError as error:
-        if state != "stopped":
-            state = "no answer"
+        if server != "stopped":
+            server = "no answer"
             click.echo(str(error).strip(), err=True)
-    components["postgres"] = {"health": state, "pid": pid, "port": settings.warehouse_port}
+    components["postgres"] = {"health": server, "pid": pid, "port": settings.warehouse_port}
     health = orchestrator.health(settings)
     running = orchestrator.running(settings)
     for name in orchestrator.COMPONENTS:
@@ -315,14 +336,20 @@ def _status(settings: Settings) -> _Status:
             "pid": started.pid if started else None,
             "port": settings.airflow_port if name == "api-server" else None,
         }
+    ill = [f"{name} is {part['health']}" for name, part in components.items() if not _is_well(part)]
+    problems = [f"{', '.join(ill)}: ./deploy.sh dev starts what is down"] if ill else []
+    problems += state.problems if state else []
     return {
-        "is_healthy": all(part["health"] in ("healthy", "external") for part in components.values()),
+        "is_ok": not problems,
+        "problems": problems,
+        "is_healthy": not ill,
         "components": components,
         "databases": databases,
         "runs": [
             {"run_id": run.run_id, "state": run.state, "seconds": run.seconds, "started_at": run.started_at}
             for run in orchestrator.dag_runs(settings)
         ],
+        "warehouse": state.as_dict() if state else None,
     }
 
 

@@ -34,6 +34,7 @@ from ecommerce_dw.loading.ledger import (
 )
 from ecommerce_dw.loading.outcome import FileOutcome, outcome_of
 from ecommerce_dw.loading.rejects import RejectedRecord, copy_sql, store_rejects
+from ecommerce_dw.loading.reload import Reload
 from ecommerce_dw.loading.stream import (
     FileReader,
     Header,
@@ -118,6 +119,7 @@ class RunContext:
         known: What the ledger said when the load began, by source and path.
         decisions: People's decisions that hold for files the ledger does not know.
         sole_tables: Tables for which one file alone is to be loaded.
+        reload: Files that are loaded again although their bytes are those that are loaded.
         indexed: Tables that are known to have their indexes; grows.
     """
 
@@ -126,6 +128,7 @@ class RunContext:
     known: Mapping[str, Mapping[str, Known]]
     decisions: Mapping[tuple[str, str], journal.Decision]
     sole_tables: frozenset[str]
+    reload: Reload | None = None
     indexed: set[str] = field(default_factory=set)
 
 
@@ -162,7 +165,7 @@ class Batch:
             try:
                 if opened:
                     self._copy(cursor, opened)
-                    outcomes += self._finish(cursor, opened)
+                    outcomes += self._finish(cursor, opened, outcomes)
                 else:
                     insert_attempts(cursor, self._context.run_id, outcomes, self._started_at)
                     self._connection.commit()
@@ -216,9 +219,13 @@ class Batch:
     ) -> _Opened | FileOutcome:
         is_waived = entry is not None and entry.status == "refused" and entry.is_threshold_waived
         decision = self._context.decisions.get((self._contract.source, file.path)) if entry is None else None
+        is_reloaded = False
         if entry is not None and entry.bytes == file.bytes and not is_to_be_tried_again(entry, file):
             digest = hash_file(file.full_path)
-            if digest == entry.sha256:
+            if digest == entry.sha256 and self._is_to_be_reloaded(file, entry):
+                is_reloaded = True
+                is_waived = entry.is_threshold_waived
+            elif digest == entry.sha256:
                 if entry.modified_at != file.modified_at:
                     cursor.execute(
                         "update raw.load_ledger set modified_at = %s where file_id = %s",
@@ -229,7 +236,11 @@ class Batch:
             if decision.decision in ("discard", "withdraw"):
                 return self._set_aside(cursor, file, decision)
             is_waived = decision.decision == "accept"
-        if entry is not None and (self._contract.source, file.path) in self._context.decisions:
+        if (
+            entry is not None
+            and not is_reloaded
+            and (self._contract.source, file.path) in self._context.decisions
+        ):
             is_decided = entry.status in ("discarded", "withdrawn") or (
                 entry.status == "loaded" and entry.is_threshold_waived
             )
@@ -259,6 +270,10 @@ class Batch:
             refusal = str(error)
         content: Iterator[bytes] = itertools.chain([start[header.length :]] if header else [], pieces)
         return _Opened(file, entry, reader, header, content, is_waived, refusal)
+
+    def _is_to_be_reloaded(self, file: LandedFile, entry: Known) -> bool:
+        reload = self._context.reload
+        return reload is not None and reload.covers(file) and entry.status not in ("discarded", "withdrawn")
 
     def _set_aside(
         self, cursor: psycopg2.extensions.cursor, file: LandedFile, decision: journal.Decision
@@ -455,7 +470,10 @@ class Batch:
 
     def _note_conversions(self, cursor: psycopg2.extensions.cursor, opened: Sequence[_Opened]) -> None:
         cursor.execute("select")  # the server's notices come with the command after
-        lines = sorted(set(self._notices.lines))
+        # The server learns from the first record what ends a line, and does not count the lines inside it.
+        streams_out = (_stream_of(entry) for entry in opened)
+        uncounted = next((stream.uncounted_lines for stream in streams_out if stream.lines_out), 0)
+        lines = sorted({line + uncounted for line in self._notices.lines})
         self._notices.clear()
         start = 0
         streams = iter(opened)
@@ -576,7 +594,10 @@ class Batch:
 
     # what is left to write ----------------------------------------------------------------------------
 
-    def _finish(self, cursor: psycopg2.extensions.cursor, opened: Sequence[_Opened]) -> list[FileOutcome]:
+    def _finish(
+        self, cursor: psycopg2.extensions.cursor, opened: Sequence[_Opened], others: Sequence[FileOutcome]
+    ) -> list[FileOutcome]:
+        """Write everything about the opened files, and the attempts at the others, and commit."""
         outcomes = [self._file_outcome(entry) for entry in opened]
         self._write_ledger(cursor, opened, outcomes)
         self._write_rejects(cursor, opened)
@@ -592,9 +613,9 @@ class Batch:
             superseded={entry.known.file_id for entry in opened if entry.known and _supersedes(entry)},
         )
         if loaded:
-            days = {entry.file.business_date for entry in loaded}
+            days = {day for entry in loaded if (day := entry.file.business_date) is not None}
             has_removed |= settle_days(cursor, self._contract, days, loaded[0].file_id)
-        insert_attempts(cursor, self._context.run_id, outcomes, self._started_at)
+        insert_attempts(cursor, self._context.run_id, [*others, *outcomes], self._started_at)
         commit_with_load_ids(
             cursor, self._context.settings, [entry.file_id for entry in loaded], has_removed=has_removed
         )

@@ -7,18 +7,29 @@ nothing while rows come in and is evaluated once, when the loader asks which row
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg2.extensions
 from psycopg2 import sql
+from psycopg2.extras import Json
 
+from ecommerce_dw.contracts import evolution
 from ecommerce_dw.contracts.model import Column, Contract
 from ecommerce_dw.db import DDL_LOCK
+from ecommerce_dw.loading import views
+
+logger = logging.getLogger(__name__)
 
 FILE_ID = "_file_id"
 LINE_NUMBER = "_line_number"
 REJECT_REASON = "_reject_reason"
+
+#: The server's long names of types, as contracts have them.
+_SHORT_TYPES = {"timestamp with time zone": "timestamptz"}
 
 
 class ContractChangeError(RuntimeError):
@@ -140,9 +151,12 @@ def create_table_sql(contract: Contract, *, table: str | None = None, temporary:
     return (
         f"create {'temporary ' if temporary else ''}table {table or qualified(contract)} (\n    {columns},\n"
         f"    {FILE_ID} bigint not null,\n    {LINE_NUMBER} bigint not null,\n"
-        f"    {REJECT_REASON} text generated always as ({reject_expression(contract)}) virtual\n)"
-        + (" on commit drop" if temporary else "")
+        f"    {_reject_column(contract)}\n)" + (" on commit drop" if temporary else "")
     )
+
+
+def _reject_column(contract: Contract) -> str:
+    return f"{REJECT_REASON} text generated always as ({reject_expression(contract)}) virtual"
 
 
 def _comments(contract: Contract) -> dict[str, str]:
@@ -155,101 +169,265 @@ def _comments(contract: Contract) -> dict[str, str]:
     }
 
 
-def ensure_tables(connection: psycopg2.extensions.connection, contracts: Iterable[Contract]) -> None:
+def ensure_tables(
+    connection: psycopg2.extensions.connection,
+    contracts: Iterable[Contract],
+    *,
+    owner: Callable[[], psycopg2.extensions.connection] | None = None,
+) -> None:
     """Make the raw tables of these contracts, or bring them to the contracts' present version. Commits.
 
-    A table follows a contract by adding columns (null in older rows) and by taking over its rules and
-    descriptions. When nothing changed, nothing is locked.
+    What a version adds or loosens is applied in one transaction under a lock, and recorded in
+    `ops.contract_versions`. Rows that are there stay as they are: a new column is null in them. Views over a
+    table of which a type grows are made again. When nothing changed, nothing is locked.
+
+    Args:
+        connection: Of the role loader.
+        contracts: All of them are brought to their version, or none is.
+        owner: Opens a connection of the warehouse's owner, who may make the transformer's views again. Used
+            when a type grows, and only then.
 
     Raises:
-        ContractChangeError: A column changed its type or is gone.
+        ContractChangeError: A table cannot follow its contract, or the version is not right for the change.
     """
     contracts = list(contracts)
     with connection, connection.cursor() as cursor:
-        if not _changes(cursor, contracts):
-            return
-    with connection, connection.cursor() as cursor:
-        cursor.execute("select pg_advisory_xact_lock(%s)", (DDL_LOCK,))
-        for statement in _changes(cursor, contracts):
-            cursor.execute(statement)
+        due = _due(cursor, contracts)
+    if not due:
+        return
+    worker = owner() if owner and any(change.widened for change in due) else connection
+    try:
+        with worker, worker.cursor() as cursor:
+            cursor.execute("select pg_advisory_xact_lock(%s)", (DDL_LOCK,))
+            cursor.execute("set local role loader")
+            due = _due(cursor, contracts)
+            _refuse(problem for change in due for problem in change.problems(cursor))
+            for change in due:
+                change.apply(cursor)
+            # A stricter rule is tried on the rows themselves; refusing it takes everything back.
+            _refuse(problem for change in due for problem in change.broken_rules(cursor))
+    finally:
+        if worker is not connection:
+            worker.close()
 
 
-def _changes(cursor: psycopg2.extensions.cursor, contracts: list[Contract]) -> list[str]:
+def _due(cursor: psycopg2.extensions.cursor, contracts: list[Contract]) -> list[_TableChange]:
+    """The tables that are not at the present version of their contract."""
+    tables = [contract.table for contract in contracts]
     cursor.execute(
         """
-        select c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
-            col_description(c.oid, a.attnum), obj_description(c.oid, 'pg_class')
+        select c.relname, a.attname, format_type(a.atttypid, a.atttypmod), col_description(c.oid, a.attnum),
+            obj_description(c.oid, 'pg_class')
         from pg_class as c
         join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
         where c.relnamespace = 'raw'::regnamespace and c.relname = any(%s)
         """,
-        ([contract.table for contract in contracts],),
+        (tables,),
     )
-    existing: dict[str, dict[str, tuple[str, str | None]]] = {}
-    descriptions: dict[str, str | None] = {}
+    columns: dict[str, dict[str, tuple[str, str]]] = {}
+    comments: dict[str, str] = {}
     for table, column, type_name, comment, description in cursor:
-        existing.setdefault(table, {})[column] = (type_name, comment)
-        descriptions[table] = description
-    statements: list[str] = []
-    for contract in contracts:
-        columns = existing.get(contract.table)
-        statements += _table_changes(contract, columns, descriptions.get(contract.table))
-    return statements
+        columns.setdefault(table, {})[column] = (_SHORT_TYPES.get(type_name, type_name), comment or "")
+        comments[table] = description or ""
+    cursor.execute(
+        """
+        select distinct on (source, entity) source || '__' || entity, content
+        from ops.contract_versions
+        where source || '__' || entity = any(%s)
+        order by source, entity, string_to_array(version, '.')::integer[] desc
+        """,
+        (tables,),
+    )
+    recorded = dict(cursor.fetchall())
+    changes = [
+        _TableChange(c, columns.get(c.table), comments.get(c.table, ""), recorded.get(c.table))
+        for c in contracts
+    ]
+    return [change for change in changes if change.is_due]
 
 
-def _table_changes(
-    contract: Contract, existing: dict[str, tuple[str, str | None]] | None, description: str | None
-) -> list[str]:
-    table = qualified(contract)
-    statements: list[str] = []
-    if existing is None:
-        statements.append(create_table_sql(contract))
-        existing = {}
-    else:
-        statements += _added_columns(contract, existing)
-    comments = _comments(contract)
-    rules_comment = existing.get(REJECT_REASON, ("", comments[REJECT_REASON]))[1]
-    if rules_comment != comments[REJECT_REASON]:
-        statements.append(
-            f"alter table {table} alter column {REJECT_REASON} set expression as "
-            f"({reject_expression(contract)})"
-        )
-    for name, comment in comments.items():
-        if (existing.get(name, ("", None))[1] or "") != comment:
-            text = quote_text(comment) if comment else "null"
-            statements.append(f"comment on column {table}.{quote_name(name)} is {text}")
-    if description != contract.description:
-        text = quote_text(contract.description) if contract.description else "null"
-        if contract.description or description:
-            statements.append(f"comment on table {table} is {text}")
-    return statements
+def _refuse(problems: Iterable[str]) -> None:
+    if told := list(problems):
+        raise ContractChangeError("\n".join([*told, "Nothing was changed."]))
 
 
-def _added_columns(contract: Contract, existing: dict[str, tuple[str, str | None]]) -> list[str]:
-    types = {"timestamptz": "timestamp with time zone"}
-    statements = []
-    for column in contract.columns:
-        wanted = types.get(column.type, column.type)
-        if column.name not in existing:
-            statements.append(
-                f"alter table {qualified(contract)} add column {quote_name(column.name)} {column.type}"
+class _TableChange:
+    """What brings one raw table to the present version of its contract.
+
+    Args:
+        contract: Where to.
+        columns: Column → type and comment, as the table is; None when there is none.
+        comment: The table's own.
+        recorded: The version it is at; None when none was recorded.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        columns: Mapping[str, tuple[str, str]] | None,
+        comment: str,
+        recorded: evolution.Content | None,
+    ) -> None:
+        self._contract = contract
+        self._columns = columns or {}
+        self._is_new = columns is None
+        self._comment = comment
+        self._recorded = recorded
+        self._wanted = evolution.content(contract)
+        before = recorded if not self._is_new else self._wanted
+        self._changes = evolution.compare(before or self._as_found(), self._wanted)
+        self._statements = self._all_statements()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether anything is to be done or recorded."""
+        return bool(self._recorded != self._wanted or self._changes or self._statements)
+
+    @property
+    def widened(self) -> list[Column]:
+        """Columns that take a type with more values."""
+        return [
+            column
+            for column in self._contract.columns
+            if (self._columns.get(column.name, ("",))[0], column.type) in evolution.WIDER_TYPES
+        ]
+
+    def problems(self, cursor: psycopg2.extensions.cursor) -> Iterator[str]:
+        """Why the table cannot follow, as far as it can be told without its rows."""
+        if self._recorded is not None and (
+            problem := evolution.version_problem(self._recorded, self._wanted, self._changes)
+        ):
+            yield self._told(problem)
+        for change in self._changes:
+            if change.effect == "impossible" or (
+                change.effect == "needs an empty table" and self._has_rows(cursor)
+            ):
+                yield self._told(f"{change.what}. A table with rows cannot follow that. {change.remedy}")
+
+    def apply(self, cursor: psycopg2.extensions.cursor) -> None:
+        """Change the table and record the version."""
+        above = views.taken_down(cursor, qualified(self._contract)) if self.widened else nullcontext()
+        try:
+            with above:
+                for statement in self._statements:
+                    cursor.execute(statement)
+        except views.UnfitViewError as error:
+            what = "; ".join(change.what for change in self._changes)
+            _refuse([self._told(f"{what}. {error} Drop it, or change it first.")])
+        if self._recorded == self._wanted:
+            return
+        changes = [change.what for change in self._changes]
+        if self._recorded is None:
+            changes.insert(
+                0, "the table was made" if self._is_new else "the table was there before versions were kept"
             )
-        elif existing[column.name][0] != wanted:
-            raise ContractChangeError(
-                f"Contract {contract.source}.{contract.entity} {contract.version}: column {column.name} is "
-                f"{wanted} in the contract and {existing[column.name][0]} in raw.{contract.table}. A table "
-                "with rows cannot follow that. Nothing was changed. Give the new column another name, or "
-                "drop the table and its ledger rows and load the landing zone again."
-            )
-    named = {column.name for column in contract.columns} | {FILE_ID, LINE_NUMBER, REJECT_REASON}
-    gone = sorted(set(existing) - named)
-    if gone:
-        raise ContractChangeError(
-            f"Contract {contract.source}.{contract.entity} {contract.version}: raw.{contract.table} has "
-            f"{', '.join(gone)}, which the contract no longer names. Nothing was changed. Keep the column in "
-            "the contract as one that is not required, or drop it from the table by hand."
+        contract = self._contract
+        cursor.execute(
+            "insert into ops.contract_versions (source, entity, version, contract_hash, content, changes) "
+            "values (%s, %s, %s, %s, %s, %s)",
+            (contract.source, contract.entity, contract.version, contract.hash, Json(self._wanted), changes),
         )
-    return statements
+        logger.info("raw.%s is at version %s: %s", contract.table, contract.version, "; ".join(changes))
+
+    def broken_rules(self, cursor: psycopg2.extensions.cursor) -> Iterator[str]:
+        """The rules of the new version that rows of the changed table break."""
+        stricter = [change for change in self._changes if change.effect == "check rows"]
+        if not (stricter or self._has_unknown_rules):
+            return
+        cursor.execute(
+            f"select {REJECT_REASON}, count(*) from {qualified(self._contract)} "
+            f"where {REJECT_REASON} is not null group by 1 order by 2 desc, 1"
+        )
+        told = [f"{reason} ({count:,} rows)" for reason, count in cursor]
+        for key in keys_within_file(self._contract):
+            names = ", ".join(map(quote_name, key))
+            cursor.execute(
+                f"select count(*) from (select from {qualified(self._contract)} "
+                f"where ({names}) is not null group by {FILE_ID}, {names} having count(*) > 1) as twice"
+            )
+            row = cursor.fetchone()
+            if row and row[0]:
+                told.append(f"{', '.join(key)}: {row[0]:,} values stand more than once in a file")
+        if told:
+            what = "; ".join(change.what for change in stricter) or "other rules"
+            yield self._told(
+                f"{what}. Rows that are there break it: {'; '.join(told)}. {evolution.BROKEN_BY_ROWS}"
+            )
+
+    # what it is made of -----------------------------------------------------------------------------------
+
+    def _told(self, problem: str) -> str:
+        contract = self._contract
+        at = f", which is at {self._recorded['version']}" if self._recorded else ""
+        return (
+            f"Contract {contract.source}.{contract.entity} {contract.version} and raw.{contract.table}{at}: "
+            f"{problem}"
+        )
+
+    def _has_rows(self, cursor: psycopg2.extensions.cursor) -> bool:
+        cursor.execute(f"select exists (select from {qualified(self._contract)})")
+        row = cursor.fetchone()
+        return bool(row and row[0])
+
+    def _as_found(self) -> evolution.Content:
+        """What the table tells of a version that was not recorded: its columns and their types."""
+        known: dict[str, Any] = self._wanted["columns"]
+        found = {
+            name: {"header": name} | known.get(name, {}) | {"type": type_name}
+            for name, (type_name, _) in self._columns.items()
+            if name not in (FILE_ID, LINE_NUMBER, REJECT_REASON)
+        }
+        return {**self._wanted, "columns": found}
+
+    @property
+    def _has_unknown_rules(self) -> bool:
+        """Whether the table has other rules than the contract, and nobody knows which."""
+        comment = self._columns.get(REJECT_REASON, ("", ""))[1]
+        return (
+            bool(comment) and self._recorded is None and comment != _comments(self._contract)[REJECT_REASON]
+        )
+
+    def _all_statements(self) -> list[str]:
+        contract, table = self._contract, qualified(self._contract)
+        comments, is_commented = (
+            _comments(contract),
+            {name: text for name, (_, text) in self._columns.items()},
+        )
+        statements: list[str] = []
+        if self._is_new:
+            statements.append(create_table_sql(contract))
+        else:
+            statements += [
+                f"alter table {table} add column {quote_name(column.name)} {column.type}"
+                for column in contract.columns
+                if column.name not in self._columns
+            ]
+            if REJECT_REASON in self._columns:
+                if self.widened:
+                    # A type does not change under a generated column.
+                    statements.append(f"alter table {table} drop column {REJECT_REASON}")
+                    is_commented[REJECT_REASON] = ""
+                elif is_commented[REJECT_REASON] != comments[REJECT_REASON]:
+                    statements.append(
+                        f"alter table {table} alter column {REJECT_REASON} set expression as "
+                        f"({reject_expression(contract)})"
+                    )
+            else:
+                del comments[REJECT_REASON]
+            statements += [
+                f"alter table {table} alter column {quote_name(column.name)} type {column.type}"
+                for column in self.widened
+            ]
+            if REJECT_REASON in self._columns and self.widened:
+                statements.append(f"alter table {table} add column {_reject_column(contract)}")
+        statements += [
+            f"comment on column {table}.{quote_name(name)} is {quote_text(text)}"
+            for name, text in comments.items()
+            if is_commented.get(name, "") != text
+        ]
+        if self._comment != contract.description:
+            statements.append(f"comment on table {table} is {quote_text(contract.description)}")
+        return statements
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from ecommerce_dw.contracts.model import Contract
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 #: Names that producers give to files they are still writing.
 _UNFINISHED_SUFFIXES = (".tmp", ".part")
+_DATE_IN_NAME = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class LandedFile:
         contract: Whose file it is.
         path: Path relative to the source's landing folder, with `/`: the file's identity.
         full_path: Where to open it.
-        business_date: The date in its path.
+        business_date: The date in its path; None where it has none (`dating.date_files` looks inside).
         part: Name of the additional part of its day (`fix-001`), or None.
         bytes: Its size.
         modified_at: Its modification time, in whole microseconds.
@@ -33,7 +34,7 @@ class LandedFile:
     contract: Contract
     path: str
     full_path: Path
-    business_date: dt.date
+    business_date: dt.date | None
     part: str | None
     bytes: int
     modified_at: dt.datetime
@@ -49,7 +50,7 @@ class LandingZone:
     """What lies in one source's landing folder.
 
     Attributes:
-        files: What the contracts' patterns name, by date and path.
+        files: What the contracts' patterns name, by date and path; those without a date first.
         unmatched: Paths that no pattern names; listed, never refused.
         unreadable: Paths that could not be looked at, with the reason.
         exists: Whether the folder is there.
@@ -64,26 +65,52 @@ class LandingZone:
 def pattern_expression(pattern: str) -> re.Pattern[str]:
     """The expression that a path below the landing folder matches when it is a file of this pattern.
 
-    `{date}` stands for YYYY-MM-DD, `{part}` for nothing or `.<part>`; `.gz` may follow.
+    `{date}` stands for YYYY-MM-DD, `{name}` for any name, `{part}` for nothing or `.<part>`; `.gz` may
+    follow.
     """
     expression = re.escape(pattern)
     expression = expression.replace(re.escape("{date}"), r"(?P<date>\d{4}-\d{2}-\d{2})", 1)
     expression = expression.replace(re.escape("{date}"), r"(?P=date)")
+    expression = expression.replace(re.escape("{name}"), r"(?P<name>[^/]+?)", 1)
     expression = expression.replace(re.escape("{part}"), r"(?:\.(?P<part>[A-Za-z0-9_-]+))?", 1)
     return re.compile(expression + r"(?:\.gz)?")
 
 
-def match_path(path: str, contracts: Iterable[Contract]) -> tuple[Contract, dt.date, str | None] | None:
+def match_path(
+    path: str, contracts: Iterable[Contract]
+) -> tuple[Contract, dt.date | None, str | None] | None:
     """The contract, date and part of a path below the landing folder; None where no pattern names it."""
     for contract in contracts:
         found = pattern_expression(contract.layout.pattern).fullmatch(path)
         if found:
-            groups = found.groupdict()
             try:
-                return contract, dt.date.fromisoformat(groups["date"]), groups.get("part")
-            except ValueError:  # 2026-02-31 looks like a date and is none: no pattern names such a file
+                return contract, _date_of(found), found.groupdict().get("part")
+            except ValueError:
                 continue
     return None
+
+
+def _date_of(found: re.Match[str]) -> dt.date | None:
+    """The date in a path that a pattern names; None where a free name has not exactly one.
+
+    Raises:
+        ValueError: What stands where the date belongs looks like one and is none (2026-02-31).
+    """
+    groups = found.groupdict()
+    if "date" in groups:
+        return dt.date.fromisoformat(groups["date"])
+    dates = _DATE_IN_NAME.findall(groups["name"])
+    if len(dates) != 1:  # the first and last day of a history name no day
+        return None
+    try:
+        return dt.date.fromisoformat(dates[0])
+    except ValueError:
+        return None
+
+
+def in_order(files: Iterable[LandedFile]) -> tuple[LandedFile, ...]:
+    """Files by date and path; those without a date first."""
+    return tuple(sorted(files, key=lambda file: (file.business_date or dt.date.min, file.path)))
 
 
 def discover(landing: Path, contracts: Mapping[str, Contract]) -> LandingZone:
@@ -102,10 +129,9 @@ def discover(landing: Path, contracts: Mapping[str, Contract]) -> LandingZone:
             found = expression.fullmatch(path)
             if not found:
                 continue
-            groups = found.groupdict()
             try:
-                business_date = dt.date.fromisoformat(groups["date"])
-            except ValueError:  # looks like a date and is none
+                business_date = _date_of(found)
+            except ValueError:
                 continue
             try:
                 status = entry.stat()
@@ -118,7 +144,7 @@ def discover(landing: Path, contracts: Mapping[str, Contract]) -> LandingZone:
                     path=path,
                     full_path=Path(entry.path),
                     business_date=business_date,
-                    part=groups.get("part"),
+                    part=found.groupdict().get("part"),
                     bytes=status.st_size,
                     modified_at=to_timestamp(status.st_mtime_ns),
                 )
@@ -126,8 +152,12 @@ def discover(landing: Path, contracts: Mapping[str, Contract]) -> LandingZone:
             break
         else:
             unmatched.append(path)
-    files.sort(key=lambda file: (file.business_date, file.path))
-    return LandingZone(tuple(files), tuple(sorted(unmatched)), tuple(unreadable), landing.is_dir())
+    return LandingZone(in_order(files), tuple(sorted(unmatched)), tuple(unreadable), landing.is_dir())
+
+
+def is_passed_over(name: str) -> bool:
+    """Whether a file or folder of this name is none of the producer's finished ones."""
+    return name.startswith((".", "_")) or name.endswith(_UNFINISHED_SUFFIXES)
 
 
 def to_timestamp(nanoseconds: int) -> dt.datetime:
@@ -148,7 +178,7 @@ def _walk(landing: Path, unreadable: list[tuple[str, str]]) -> Iterator[tuple[st
             unreadable.append((prefix or ".", error.strerror or str(error)))
             continue
         for entry in entries:
-            if entry.name.startswith((".", "_")) or entry.name.endswith(_UNFINISHED_SUFFIXES):
+            if is_passed_over(entry.name):
                 continue
             if entry.is_dir():
                 status = entry.stat()

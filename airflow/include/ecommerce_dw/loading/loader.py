@@ -18,9 +18,11 @@ from ecommerce_dw.contracts.reader import read_contracts
 from ecommerce_dw.loading import ddl, journal
 from ecommerce_dw.loading.batch import SMALL_FILE, Batch, InconsistentLoadError, RunContext, SplitBatch
 from ecommerce_dw.loading.copy import Notices
+from ecommerce_dw.loading.dating import date_files
 from ecommerce_dw.loading.discover import LandedFile, LandingZone, discover
 from ecommerce_dw.loading.ledger import Known, is_settled, read_known, record_attempts
 from ecommerce_dw.loading.outcome import EntityLoad, FileOutcome, LoadSummary, Outcome, outcome_of
+from ecommerce_dw.loading.reload import Reload
 from ecommerce_dw.loading.stream import UnreadableFileError
 from ecommerce_dw.settings import Settings
 
@@ -44,6 +46,7 @@ def load(
     verify: bool = False,
     workers: int | None = None,
     paths: Iterable[str] | None = None,
+    reload: Reload | None = None,
     progress: Progress | None = None,
     contracts: Mapping[str, Mapping[str, Contract]] | None = None,
 ) -> LoadSummary:
@@ -57,6 +60,8 @@ def load(
         verify: Hash the files whose size and time are unchanged too.
         workers: Files loaded side by side; None: setting `load_workers`.
         paths: Only these files.
+        reload: Files that become a new version although their bytes are those that are loaded, so that what
+            was made of them is made again. A file that a person discarded or withdrew stays set aside.
         progress: Called after each file or batch of files.
         contracts: By source and entity; None: those of the settings.
 
@@ -78,18 +83,20 @@ def load(
                 f"No contracts for source {source!r}. There are: {', '.join(sorted(contracts))}."
             )
         contracts = {source: contracts[source]}
-    zones = {name: discover(settings.landing(name), entities) for name, entities in contracts.items()}
-    if business_date is None:
-        dates = [file.business_date for zone in zones.values() for file in zone.files]
-        business_date = max(dates, default=None)
-
     connection = connect_loader(settings)
     try:
-        ddl.ensure_tables(connection, all_contracts)
+        ddl.ensure_tables(connection, all_contracts, owner=lambda: db.connect("owner", settings=settings))
         ddl.ensure_indexes(connection, all_contracts)
         known = {name: read_known(connection, name) for name in contracts}
+        zones = {
+            name: date_files(discover(settings.landing(name), entities), known[name])
+            for name, entities in contracts.items()
+        }
+        if business_date is None:
+            dates = [file.business_date for zone in zones.values() for file in zone.files]
+            business_date = max(filter(None, dates), default=None)
         only = set(paths) if paths is not None else None
-        candidates, skipped = _classify(zones, known, business_date, verify=verify, only=only)
+        candidates, skipped = _classify(zones, known, business_date, verify=verify, only=only, reload=reload)
         unreadable = [
             _unreadable_entry(name, path, reason)
             for name, zone in zones.items()
@@ -97,7 +104,7 @@ def load(
         ]
         record_attempts(connection, run_id, [*skipped, *unreadable])
         decisions = journal.last_decisions(settings)
-        context = RunContext(settings, run_id, known, decisions, _sole_files(candidates))
+        context = RunContext(settings, run_id, known, decisions, _sole_files(candidates), reload)
         outcomes = _Loader(context, progress).run(candidates, workers or settings.load_workers)
         indexed = time.perf_counter()
         ddl.ensure_indexes(connection, all_contracts)
@@ -168,17 +175,19 @@ def _classify(
     *,
     verify: bool,
     only: set[str] | None,
+    reload: Reload | None,
 ) -> tuple[list[LandedFile], list[FileOutcome]]:
     candidates: list[LandedFile] = []
     skipped: list[FileOutcome] = []
     for name, zone in zones.items():
         for file in zone.files:
-            if business_date is not None and file.business_date > business_date:
+            if business_date is not None and (file.business_date or business_date) > business_date:
                 continue
             if only is not None and file.path not in only:
                 continue
             entry = known[name].get(file.path)
-            if entry is None or verify or not is_settled(entry, file):
+            is_asked_for = verify or (reload is not None and reload.covers(file))
+            if entry is None or is_asked_for or not is_settled(entry, file):
                 candidates.append(file)
             else:
                 skipped.append(outcome_of(file, "skipped"))
@@ -187,7 +196,7 @@ def _classify(
 
 def _unreadable_entry(source: str, path: str, reason: str) -> FileOutcome:
     return FileOutcome(
-        source, "", path, dt.date.min, "unreadable", message=f"{path} could not be looked at: {reason}."
+        source, "", path, None, "unreadable", message=f"{path} could not be looked at: {reason}."
     )
 
 

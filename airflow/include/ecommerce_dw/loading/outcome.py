@@ -16,6 +16,7 @@ class FileOutcome:
     """What happened to one file.
 
     Attributes:
+        business_date: None where neither the file's name nor its content has a date.
         outcome: `loaded`; `refused` (nothing of it is in the table); `skipped` (same path, size and time);
             `unchanged` (other time, same bytes); `set_aside` (a decision in the journal says so);
             `unreadable` and `failed` are tried again by the next run.
@@ -27,7 +28,7 @@ class FileOutcome:
     source: str
     entity: str
     path: str
-    business_date: dt.date
+    business_date: dt.date | None
     outcome: Outcome
     rows_read: int = 0
     rows_loaded: int = 0

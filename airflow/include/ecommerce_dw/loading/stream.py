@@ -14,7 +14,7 @@ import os
 import zlib
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -301,8 +301,10 @@ class Piece:
     next_line: int | None
     is_plain: bool
 
-    def records(self, data: bytes, wanted: Sequence[int], quote: bytes) -> Iterator[tuple[int, bytes]]:
-        """Those of its records that begin on the wanted lines."""
+    def records(
+        self, data: bytes, wanted: Sequence[int], quote: bytes, is_record: Callable[[bytes], bool]
+    ) -> Iterator[tuple[int, bytes]]:
+        """Those of its records that begin on the wanted lines; the rest as in the function `records`."""
         if self.is_plain:
             lines = data.split(b"\n")
             for line in wanted:
@@ -310,7 +312,7 @@ class Piece:
                     yield line, lines[line - self.first_line].removesuffix(b"\r")
             return
         lines_wanted = set(wanted)
-        for line, record in records(data, self.first_line, quote):
+        for line, record in records(data, self.first_line, quote, is_record):
             if line in lines_wanted:
                 yield line, record
 
@@ -325,6 +327,7 @@ class RecordStream:
         records: Records seen so far; blank lines are none.
         bad_records: Those kept aside.
         lines_out: Lines handed out so far.
+        uncounted_lines: Line ends inside the first record handed out, which COPY does not count.
     """
 
     contract: Contract
@@ -335,6 +338,7 @@ class RecordStream:
     records: int = 0
     bad_records: list[BadRecord] = field(default_factory=list)
     lines_out: int = 0
+    uncounted_lines: int = 0
     _kept_bytes: int = 0
     _line: int = 0
     _run_starts: array[int] = field(default_factory=lambda: array("q"))
@@ -507,7 +511,7 @@ class RecordStream:
 
     def _one_by_one(self, piece: bytes, may_be_odd: bool = True) -> Iterator[bytes]:
         out: list[bytes] = []
-        for line, record in records(piece, self._line, self._quote):
+        for line, record in records(piece, self._line, self._quote, self.may_span_lines):
             if not record.strip():
                 continue
             self.records += 1
@@ -518,6 +522,8 @@ class RecordStream:
             if self.header.has_extra_columns:
                 record = self._without_extra_columns(record)
             # COPY counts the lines inside a quoted field too and names the last line of a record.
+            if not self.lines_out:
+                self.uncounted_lines = record.count(b"\n")
             self.lines_out += record.count(b"\n") + 1
             self._note_run(self.lines_out, line)
             out.append(self._prefix % line + record + b"\n")
@@ -550,6 +556,24 @@ class RecordStream:
                 reasons += self._spellings.reasons(fields)
         return tuple(reasons)
 
+    def may_span_lines(self, record: bytes) -> bool:
+        """Whether several lines are one record: its quotation marks stand around whole fields, and it has as
+        many fields as the header.
+
+        The server takes a mark anywhere for the begin of a quoted part; but one inside a value, such as the
+        inches in `24" Monitor`, is rather stray than a sign that the value goes on in the next line.
+        """
+        outside = record.split(self._quote)[::2]
+        first, *middle, last = (part.strip(b" \r") for part in outside)
+        mark = self._delimiter
+        return (
+            (not first or first.endswith(mark))
+            # nothing between two marks: together they stand for one
+            and all(not part or (part.startswith(mark) and part.endswith(mark)) for part in middle)
+            and (not last or last.startswith(mark))
+            and b"".join(outside).count(mark) == self._separators
+        )
+
     def _without_extra_columns(self, record: bytes) -> bytes:
         fields = split_fields(record, self._delimiter, self._quote)
         return self._delimiter.join(self._quoted(fields[number]) for number in self._keep)
@@ -576,11 +600,14 @@ def _count(data: bytes, byte: bytes, start: int = 0, end: int | None = None) -> 
     return int(np.count_nonzero(np.frombuffer(data, np.uint8, end - start, start) == byte[0]))
 
 
-def records(data: bytes, first_line: int, quote: bytes) -> Iterator[tuple[int, bytes]]:
+def records(
+    data: bytes, first_line: int, quote: bytes, is_record: Callable[[bytes], bool]
+) -> Iterator[tuple[int, bytes]]:
     """The records in `data`, each with its first line and without its line end; blank lines included.
 
-    A record whose quotation mark is not closed within 64 lines is its first line alone: one stray mark must
-    not take the rest of the file with it.
+    A record whose quotation mark is not closed within 64 lines is its first line alone, and so is one that is
+    closed but, over several lines, is no record to `is_record`: one stray mark must not take the rest of the
+    file with it, and two of them not what lies between.
     """
     lines = data.split(b"\n")
     if lines and not lines[-1]:
@@ -594,10 +621,11 @@ def records(data: bytes, first_line: int, quote: bytes) -> Iterator[tuple[int, b
             while marks % 2 and end < len(lines) and end - number < _MAX_RECORD_LINES:
                 marks += lines[end].count(quote)
                 end += 1
-            if marks % 2:
+            joined = b"\n".join(lines[number:end])
+            if marks % 2 or not is_record(joined):
                 end = number + 1
             else:
-                record = b"\n".join(lines[number:end])
+                record = joined
         yield first_line + number, record[:-1] if record.endswith(b"\r") else record
         number = end
 
@@ -626,7 +654,8 @@ def fetch_records(
             if piece.next_line is not None:
                 end = bisect_left(wanted, piece.next_line, position)
             here = wanted[position:end]
-            found = list(piece.records(content.read(piece.start, piece.end), here, quote))
+            data = content.read(piece.start, piece.end)
+            found = list(piece.records(data, here, quote, stream.may_span_lines))
             if len(found) != len(here):
                 raise UnreadableFileError(f"{path} changed while it was read: line {here[0]} is gone.")
             yield from found

@@ -64,6 +64,16 @@ def static_checks(settings: Settings, work: Path) -> list[Check]:
                 "--quiet",
             ),
         ),
+        Check(
+            "data dictionary",
+            (
+                program("ecommerce-dw"),
+                "dictionary",
+                "--check",
+                "--manifest",
+                str(work / "dbt" / "manifest.json"),
+            ),
+        ),
     ]
 
 

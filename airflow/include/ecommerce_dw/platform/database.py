@@ -6,6 +6,7 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2 import errors, sql
 
+from ecommerce_dw import db
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.postgres import EmbeddedPostgres, reachable_folder
 from ecommerce_dw.settings import Role, Settings
@@ -37,14 +38,9 @@ def connect(settings: Settings, database: str) -> psycopg2.extensions.connection
     Raises:
         psycopg2.OperationalError: The server does not answer, refuses the login or has no such database.
     """
-    connection = psycopg2.connect(
-        host=settings.host,
-        port=settings.warehouse_port,
-        dbname=database,
-        user=settings.warehouse_user,
-        password=settings.warehouse_password.get_secret_value(),
+    connection = db.connect(
+        settings=settings.model_copy(update={"warehouse_db": database}),
         application_name="ecommerce-dw platform",
-        connect_timeout=10,
     )
     connection.autocommit = True
     return connection

@@ -168,7 +168,11 @@ def _make_raw_tables(settings: Settings) -> None:
     contracts = read_contracts(settings.contracts_dir)
     connection = db.connect("loader", settings=settings)
     try:
-        ensure_tables(connection, [each for entities in contracts.values() for each in entities.values()])
+        ensure_tables(
+            connection,
+            [each for entities in contracts.values() for each in entities.values()],
+            owner=lambda: db.connect("owner", settings=settings),
+        )
     finally:
         connection.close()
 
@@ -178,7 +182,7 @@ def _greatest_landed_date(settings: Settings, source: str) -> dt.date | None:
     from ecommerce_dw.loading.discover import discover
 
     zone = discover(settings.landing(source), read_contracts(settings.contracts_dir)[source])
-    return max((file.business_date for file in zone.files), default=None)
+    return max(filter(None, (file.business_date for file in zone.files)), default=None)
 
 
 def _make_sample(settings: Settings, request: DevRequest, screen: _Screen) -> Sample:
@@ -192,10 +196,16 @@ def _make_sample(settings: Settings, request: DevRequest, screen: _Screen) -> Sa
         sample, added = generate_sample(settings, request.sample, today, show)
         if added:
             _pending_file(settings).touch()
-        result.append(
+        said = (
             f"Sample shop {sample.opening} to {sample.last}: {added or 'no'} days added (seed {sample.seed}, "
             f"scale {sample.scale:g})"
         )
+        if not sample.can_go_on:
+            said += (
+                ". An earlier version of the simulator made it: it gets no more days; `./deploy.sh reset "
+                "--yes`, then `dev`, makes a new one"
+            )
+        result.append(said)
     return sample
 
 

@@ -25,6 +25,7 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 
+from ecommerce_dw.nightly import START_HOUR
 from ecommerce_dw.platform import database, processes
 from ecommerce_dw.platform.configuration import (
     DAG_ID,
@@ -37,6 +38,7 @@ from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.postgres import port_is_free
 from ecommerce_dw.platform.processes import Component, Started
 from ecommerce_dw.settings import PROJECT_DIR, Settings, get_settings
+from ecommerce_dw.state import NextRun
 
 #: Airflow's processes, in the order they are shown; job type in Airflow's metadata → name.
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -294,9 +296,9 @@ def running(settings: Settings) -> dict[str, Started]:
 
 
 def last_interval(now: dt.datetime) -> dt.datetime:
-    """Logical date of the schedule's last complete data interval (the DAG runs at 02:00 UTC)."""
-    at_two = now.astimezone(dt.UTC).replace(hour=2, minute=0, second=0, microsecond=0)
-    end = at_two if at_two <= now else at_two - dt.timedelta(days=1)
+    """Logical date of the schedule's last complete data interval."""
+    start = now.astimezone(dt.UTC).replace(hour=START_HOUR, minute=0, second=0, microsecond=0)
+    end = start if start <= now else start - dt.timedelta(days=1)
     return end - dt.timedelta(days=1)
 
 
@@ -318,6 +320,16 @@ def wait_for_dag(settings: Settings, *, timeout: float = 90.0) -> None:
                 f"The log {log} ends:\n" + "\n".join(processes.tail(log, 20))
             )
         time.sleep(0.2)
+
+
+def next_run(settings: Settings) -> NextRun | None:
+    """The next scheduled run as Airflow plans it; None where it does not know the DAG."""
+    rows = _rows(
+        settings,
+        "select next_dagrun_create_after, is_paused from dag where dag_id = %(dag)s and not is_stale",
+        {"dag": DAG_ID},
+    )
+    return NextRun(*rows[0]) if rows else None
 
 
 def set_paused(settings: Settings, is_paused: bool) -> None:

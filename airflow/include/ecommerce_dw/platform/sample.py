@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import fcntl
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -33,6 +35,8 @@ class Sample:
         seed: Another seed is another shop.
         scale: Size of the shop.
         landing: Where its files are.
+        lives_on: Whether a day is added each night; not so where its last day was asked for.
+        simulator: Version of the simulator that made it. Another one would go on as another shop.
     """
 
     opening: dt.date
@@ -41,6 +45,19 @@ class Sample:
     seed: int
     scale: float
     landing: Path
+    lives_on: bool = True
+    simulator: int = 1
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether this simulator makes the same shop's next days."""
+        from shop_simulator import SIMULATOR_VERSION
+
+        return self.simulator == SIMULATOR_VERSION
+
+
+class NoDayToSimulateError(PlatformError):
+    """The sample can't be continued here; the message says why and what to do. Nothing was written."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +83,8 @@ def read_sample(settings: Settings) -> Sample | None:
         state["seed"],
         state["scale"],
         settings.home / state["landing"],
+        state.get("lives_on", True),
+        state.get("simulator", 1),
     )
 
 
@@ -83,13 +102,16 @@ def plan(
     Raises:
         PlatformError: The request is for another shop than the one that was generated.
     """
+    from shop_simulator import SIMULATOR_VERSION
+
     end = request.end or today - dt.timedelta(days=1)
     if known is None:
         days = DEFAULT_DAYS if request.days is None else request.days
         opening = end - dt.timedelta(days=days - 1)
         seed = DEFAULT_SEED if request.seed is None else request.seed
         scale = DEFAULT_SCALE if request.scale is None else request.scale
-        return Sample(opening, end, days, seed, scale, landing), opening
+        lives_on = request.end is None
+        return Sample(opening, end, days, seed, scale, landing, lives_on, SIMULATOR_VERSION), opening
     differences = []
     if request.seed is not None and request.seed != known.seed:
         differences.append(f"seed {request.seed} in place of {known.seed}")
@@ -109,7 +131,8 @@ def plan(
             "Two shops can't share a landing zone. Nothing was changed. Run ./deploy.sh reset --yes to "
             "start over, or leave these options out to go on with the shop that is there."
         )
-    return replace(known, last=max(known.last, end)), known.last + dt.timedelta(days=1)
+    wanted = replace(known, last=max(known.last, end), lives_on=request.end is None)
+    return wanted, known.last + dt.timedelta(days=1)
 
 
 def generate_sample(
@@ -121,19 +144,100 @@ def generate_sample(
     """Write the days that are missing.
 
     Returns:
-        The sample as it is now, and how many days were added.
+        The sample as it is now, and how many days were added: none to a sample that another version of
+        the simulator made.
 
     Raises:
         PlatformError: The request is for another shop, or the landing zone can't be written.
     """
+    with _only_writer(settings):
+        known = read_sample(settings)
+        if known is not None and not known.landing.exists():
+            known = None  # the files are gone: make them again
+        wanted, first = plan(known, request, today, settings.landing(SOURCE))
+        if known is not None and not known.can_go_on:
+            return known, 0
+        return wanted, _add_days(settings, known, wanted, first, progress)
+
+
+def continue_sample(
+    settings: Settings,
+    date: dt.date | None = None,
+    *,
+    is_asked: bool = True,
+    today: dt.date | None = None,
+) -> tuple[Sample, int]:
+    """Let the sample shop live on: write the days that are missing up to a date.
+
+    Args:
+        settings: Whose sample.
+        date: Last day to write. None: yesterday, where the sample lives on.
+        is_asked: Whether a person asks for this date; a schedule adds no days to a sample whose last day was
+            asked for.
+        today: The current day (UTC); None asks the clock.
+
+    Returns:
+        The sample as it is now, and how many days were added: also those that were missed before.
+
+    Raises:
+        NoDayToSimulateError: There is no sample, it ends where it was asked to, its files are not in the
+            landing folder in use, another version of the simulator made it, the date is not over, or this is
+            not a development environment.
+        PlatformError: The landing zone can't be written.
+    """
+    if settings.ecommerce_dw_environment != "development":
+        raise NoDayToSimulateError(
+            "Days are simulated in development alone, and ECOMMERCE_DW_ENVIRONMENT is "
+            f"{settings.ecommerce_dw_environment}."
+        )
+    yesterday = (today or dt.datetime.now(dt.UTC).date()) - dt.timedelta(days=1)
+    landing = settings.landing(SOURCE)
+    with _only_writer(settings):
+        known = read_sample(settings)
+        if known is None:
+            raise NoDayToSimulateError(
+                f"There is no sample shop in {settings.home} to go on with. `./deploy.sh dev` makes one."
+            )
+        if known.landing != landing:
+            raise NoDayToSimulateError(
+                f"The landing folder {landing} is not the sample's ({known.landing}): simulated days do not "
+                "belong among other files."
+            )
+        if not landing.exists():
+            raise NoDayToSimulateError(
+                f"The sample's files are gone from {landing}. `./deploy.sh dev` makes them again."
+            )
+        if not known.can_go_on:
+            raise NoDayToSimulateError(
+                f"The sample ends on {known.last}: an earlier version of the simulator made it, and this one "
+                "would go on as another shop. `./deploy.sh reset --yes` and `./deploy.sh dev` start over."
+            )
+        if not known.lives_on and (date is None or not is_asked):
+            raise NoDayToSimulateError(
+                f"The sample ends on {known.last}, as was asked for with --end. `./deploy.sh dev` without "
+                "--end lets it live on; a date adds the days up to it."
+            )
+        if date is not None and date > yesterday:
+            raise NoDayToSimulateError(
+                f"{date} is not over (UTC), so the shop can't have delivered it. The last day is {yesterday}."
+            )
+        wanted = replace(known, last=max(known.last, date or yesterday))
+        return wanted, _add_days(settings, known, wanted, known.last + dt.timedelta(days=1))
+
+
+def _add_days(
+    settings: Settings,
+    known: Sample | None,
+    wanted: Sample,
+    first: dt.date,
+    progress: Callable[[dt.date, int, int], None] | None = None,
+) -> int:
     from shop_simulator import generate
 
-    known = read_sample(settings)
-    if known is not None and not known.landing.exists():
-        known = None  # the files are gone: make them again
-    wanted, first = plan(known, request, today, settings.landing(SOURCE))
     if first > wanted.last:
-        return wanted, 0
+        if wanted != known:
+            _write(settings, wanted)
+        return 0
     try:
         if known is None:
             # Remembered before the first file, so that an interruption is gone on with, not mixed up.
@@ -155,7 +259,17 @@ def generate_sample(
     except (ValueError, OverflowError) as error:
         raise PlatformError(f"Such a sample can't be made: {error}.") from error
     _write(settings, wanted)
-    return wanted, (wanted.last - first).days + 1
+    return (wanted.last - first).days + 1
+
+
+@contextlib.contextmanager
+def _only_writer(settings: Settings) -> Iterator[None]:
+    """Wait until no other process adds days: `dev` and the nightly task may come at the same time."""
+    path = settings.home / "run" / "sample.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def remember_landing(settings: Settings, source: str, folder: Path) -> None:

@@ -21,7 +21,7 @@ class Summary:
     Attributes:
         files: Loaded files in the warehouse, and those this run loaded.
         rows_loaded: Rows of the loaded files, and those this run loaded.
-        rows_rejected: Rejected rows that nothing has settled.
+        rows_rejected: Rejected rows of the loaded files that nothing has settled.
         refused: Refused files that nobody has settled.
         flagged: Kind → rows that loaded and are flagged.
         models: Models and seeds this run built.
@@ -56,7 +56,15 @@ def read_summary(settings: Settings, run_id: str | None) -> Summary:
             """,
             {"run": run_id},
         )[0]
-        rejected = _rows(connection, "select count(*) from raw.rejected_rows where resolved_by is null")
+        rejected = _rows(
+            connection,
+            f"""
+            select count(*)
+            from raw.rejected_rows as r
+            join raw.load_ledger as l using (file_id)
+            where r.resolved_by is null and {in_effect("l")}
+            """,
+        )
         refused = _rows(
             connection, "select count(*) from raw.load_ledger where status = 'refused' and is_current"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +18,9 @@ from ecommerce_dw.quality.model import EXAMPLES, Checkpoint, Expectation, Expect
 from ecommerce_dw.settings import Settings
 
 _OFFENDING = "offending_rows"
+
+# It tells some hundred times how it reads its own defaults; a task's log is for what was found.
+logging.getLogger("great_expectations").setLevel(logging.WARNING)
 
 
 class QualityError(RuntimeError):

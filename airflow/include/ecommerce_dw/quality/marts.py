@@ -123,10 +123,57 @@ _FROM_ITEMS = """
 """
 
 
+#: Measures of returns that count, on the day of the refund.
+_RETURN_MEASURES = ("returned_unit_count", "refund_amount")
+_FROM_RETURNS = """
+    sum(r.returned_quantity) as returned_unit_count,
+    sum(r.refund_amount) as refund_amount
+"""
+
+
 def _differs(measures: tuple[str, ...]) -> str:
     mart = ", ".join(f"b.{name}" for name in measures)
     facts = ", ".join(f"coalesce(f.{name}, 0)" for name in measures)
     return f"({mart}) <> ({facts})"
+
+
+def _every_member(scope: Scope, table: str, member: str, fact: str) -> Expectation:
+    """Every current member of a dimension has its row in the mart about it.
+
+    Args:
+        table: The mart.
+        member: `customer` or `product`; the dimension and the key are named after it.
+        fact: Table whose touched rows name members that have to be looked at.
+    """
+    key, dimension = f"{member}_id", f"dim_{member}s"
+    where = ""
+    if not _is_everything(scope, table, dimension, fact):
+        where = f"""
+            and (d.source_system, d.{key}) in (
+                select t.source_system, t.key from ops.touched as t where {scope.touched(dimension)}
+                union
+                select t.source_system, t.{key}
+                from ops.touched as t where {scope.touched(fact)}
+            )
+        """
+    return no_rows(
+        f"{table}.every {member} is in it",
+        f"""
+        select d.source_system, d.{key}
+        from warehouse.{dimension} as d
+        where
+            d.is_current
+            and not exists (
+                select from marts_build.{table} as m
+                where m.source_system = d.source_system and m.{key} = d.{key}
+            )
+            {where}
+        order by d.source_system, d.{key}
+        """,
+        severity="critical",
+        meaning=f"{member.capitalize()}s of the warehouse are missing in the mart.",
+        remedy=_MART_REMEDY,
+    )
 
 
 # ---- customer_summary ------------------------------------------------------------------------------------
@@ -192,50 +239,30 @@ def _customer_summary(scope: Scope) -> Iterator[Expectation]:
             where (o.source_system, o.customer_id) in (select b.source_system, b.customer_id from batch as b)
             group by o.source_system, o.customer_id
         ),
+        returns as (
+            select r.source_system, r.customer_id, {_FROM_RETURNS}
+            from warehouse.fact_returns as r
+            where (r.source_system, r.customer_id) in (select b.source_system, b.customer_id from batch as b)
+            group by r.source_system, r.customer_id
+        ),
         facts as (
             select *
             from orders
             left join items using (source_system, customer_id)
+            left join returns using (source_system, customer_id)
         )
         select b.source_system, b.customer_id, b.order_count, f.order_count as facts_orders, b.gross_amount,
             f.gross_amount as facts_gross, b.cancelled_amount, f.cancelled_amount as facts_cancelled
         from batch as b
         left join facts as f using (source_system, customer_id)
-        where {_differs(("order_count", "shipping_amount", "tax_amount", *_ITEM_MEASURES))}
+        where {_differs(("order_count", "shipping_amount", "tax_amount", *_ITEM_MEASURES, *_RETURN_MEASURES))}
         order by b.source_system, b.customer_id
         """,
         severity="critical",
         meaning="A customer's orders or money are not those of the facts.",
         remedy=_MART_REMEDY,
     )
-    where = ""
-    if not _is_everything(scope, table, "dim_customers", "fact_orders"):
-        where = f"""
-            and (d.source_system, d.customer_id) in (
-                select t.source_system, t.key from ops.touched as t where {scope.touched("dim_customers")}
-                union
-                select t.source_system, t.customer_id
-                from ops.touched as t where {scope.touched("fact_orders")}
-            )
-        """
-    yield no_rows(
-        f"{table}.every customer is in it",
-        f"""
-        select d.source_system, d.customer_id
-        from warehouse.dim_customers as d
-        where
-            d.is_current
-            and not exists (
-                select from marts_build.{table} as m
-                where m.source_system = d.source_system and m.customer_id = d.customer_id
-            )
-            {where}
-        order by d.source_system, d.customer_id
-        """,
-        severity="critical",
-        meaning="Customers of the warehouse are missing in the mart.",
-        remedy=_MART_REMEDY,
-    )
+    yield _every_member(scope, table, "customer", "fact_orders")
 
 
 # ---- product_performance ---------------------------------------------------------------------------------
@@ -254,51 +281,35 @@ def _product_performance(scope: Scope) -> Iterator[Expectation]:
     yield no_rows(
         f"{table}.amounts are those of the facts",
         f"""
-        with facts as (
+        with items as (
             select i.source_system, i.product_id, {_FROM_ITEMS}
             from warehouse.fact_order_items as i
             where (i.source_system, i.product_id) in (select b.source_system, b.product_id from batch as b)
             group by i.source_system, i.product_id
+        ),
+        returns as (
+            select r.source_system, r.product_id, {_FROM_RETURNS}
+            from warehouse.fact_returns as r
+            where (r.source_system, r.product_id) in (select b.source_system, b.product_id from batch as b)
+            group by r.source_system, r.product_id
+        ),
+        facts as (
+            select *
+            from items
+            left join returns using (source_system, product_id)
         )
         select b.source_system, b.product_id, b.unit_count, f.unit_count as facts_units, b.gross_amount,
             f.gross_amount as facts_gross, b.cancelled_amount, f.cancelled_amount as facts_cancelled
         from batch as b
         left join facts as f using (source_system, product_id)
-        where {_differs(measures)}
+        where {_differs((*measures, *_RETURN_MEASURES))}
         order by b.source_system, b.product_id
         """,
         severity="critical",
         meaning="A product's units or money are not those of the facts.",
         remedy=_MART_REMEDY,
     )
-    where = ""
-    if not _is_everything(scope, table, "dim_products", "fact_order_items"):
-        where = f"""
-            and (d.source_system, d.product_id) in (
-                select t.source_system, t.key from ops.touched as t where {scope.touched("dim_products")}
-                union
-                select t.source_system, t.product_id
-                from ops.touched as t where {scope.touched("fact_order_items")}
-            )
-        """
-    yield no_rows(
-        f"{table}.every product is in it",
-        f"""
-        select d.source_system, d.product_id
-        from warehouse.dim_products as d
-        where
-            d.is_current
-            and not exists (
-                select from marts_build.{table} as m
-                where m.source_system = d.source_system and m.product_id = d.product_id
-            )
-            {where}
-        order by d.source_system, d.product_id
-        """,
-        severity="critical",
-        meaning="Products of the warehouse are missing in the mart.",
-        remedy=_MART_REMEDY,
-    )
+    yield _every_member(scope, table, "product", "fact_order_items")
 
 
 # ---- sales_summary ---------------------------------------------------------------------------------------
@@ -335,7 +346,7 @@ def _sales_summary(scope: Scope) -> Iterator[Expectation]:
         meaning="A week, month or quarter begins or ends on the wrong day.",
         remedy=_MART_REMEDY,
     )
-    day_measures = ("order_count", "shipping_amount", "tax_amount", *_ITEM_MEASURES)
+    day_measures = ("order_count", "shipping_amount", "tax_amount", *_ITEM_MEASURES, *_RETURN_MEASURES)
     yield no_rows(
         f"{table}.days are those of the facts",
         f"""
@@ -372,10 +383,17 @@ def _sales_summary(scope: Scope) -> Iterator[Expectation]:
             from lines as i
             group by i.source_system, i.day
         ),
+        returns as (
+            select r.source_system, r.returned_date as day, {_FROM_RETURNS}
+            from warehouse.fact_returns as r
+            where r.returned_date in (select d.day from days as d)
+            group by r.source_system, r.returned_date
+        ),
         facts as (
             select *
             from orders
             full join items using (source_system, day)
+            full join returns using (source_system, day)
         )
         select b.source_system, b.period_start as day, b.order_count, f.order_count as facts_orders,
             b.gross_amount, f.gross_amount as facts_gross, b.cancelled_amount,

@@ -21,7 +21,7 @@ REFUSALS = ("load_ledger.no file is refused", "load_ledger.no tolerated file is 
 
 #: Days a row may wait for what it points at before somebody is told, and after which nobody is told any more.
 PATIENCE_DAYS, FORGET_DAYS = 3, 30
-#: Share of a day's money that may differ between orders and lines before the run stops.
+#: Share of a day's money that may differ between orders and lines (which stops the run) or payments.
 MONEY_TOLERANCE = "0.01"
 
 _REFUSED_REMEDY = (
@@ -141,6 +141,20 @@ def _ledger(scope: Scope, contracts: Sequence[Contract], tables: Sequence[Contra
             severity="warning",
             meaning="Other files of the source came for this day; this entity's did not, as it usually does.",
             remedy="The run goes on; the next run picks the file up when it comes. If it does not come, ask "
+            "the producer for it.",
+        ),
+        no_rows(
+            "load_ledger.no day of a source is missing",
+            _MISSING_DAY.format(
+                daily=", ".join(
+                    sorted({_text(c.source) for c in contracts if c.max_staleness_days is not None})
+                )
+                or "null"
+            ),
+            severity="warning",
+            meaning="Later days of a source came, this day did not: no file of any of its entities, although "
+            "the contracts promise one for every day.",
+            remedy="The run goes on; the next run picks the day up when it comes. If it does not come, ask "
             "the producer for it.",
         ),
     ]
@@ -288,15 +302,44 @@ _MISSING_ENTITY = f"""
     order by s.business_date desc, s.source, e.entity
 """
 
+_MISSING_DAY = f"""
+    with newest as (
+        select b.source, max(b.business_date) as business_date
+        from batch as b
+        where b.is_touched and b.is_in_effect and b.source in ({{daily}})
+        group by b.source
+    ),
+    oldest as (
+        select l.source, min(l.business_date) as business_date
+        from raw.load_ledger as l
+        where {in_effect("l")}
+        group by l.source
+    )
+    select n.source, d.day::date as business_date, n.business_date as newest_date
+    from newest as n
+    join oldest as o on o.source = n.source
+    cross join generate_series(
+        greatest(n.business_date - 6, o.business_date)::timestamp,
+        (n.business_date - 1)::timestamp,
+        interval '1 day'
+    ) as d (day)
+    where not exists (
+        select from raw.load_ledger as l
+        where l.source = n.source and l.business_date = d.day::date and l.is_current
+    )
+    order by d.day desc, n.source
+"""
+
 
 # ---- the raw tables --------------------------------------------------------------------------------------
 
 
 def _table(scope: Scope, contract: Contract, siblings: Mapping[str, Contract]) -> Suite | None:
     expectations = [
-        *_versions(contract),
+        *_versions(scope, contract),
         *_references(contract, siblings),
         *_money(scope, contract, siblings),
+        *_payments(contract, siblings),
     ]
     if not expectations:
         return None
@@ -307,29 +350,41 @@ def _table(scope: Scope, contract: Contract, siblings: Mapping[str, Contract]) -
     return Suite(contract.table, f"select r.* from raw.{contract.table} as r{files}", tuple(expectations))
 
 
-def _versions(contract: Contract) -> Iterator[Expectation]:
+def _versions(scope: Scope, contract: Contract) -> Iterator[Expectation]:
     """What the versions of one key, delivered in several files, have to agree on."""
-    if not contract.primary_key or contract.ordering_column is None:
+    if not contract.primary_key:
         return
     table, key, order = contract.table, contract.primary_key, contract.ordering_column
     key_list = ", ".join(f"r.{column}" for column in key)
     same_key = " and ".join(f"t.{column} = r.{column}" for column in key)
+    # Few keys come in several files, and of them alone the rows are compared: an entity may be large.
+    touched = "" if scope.is_full else f"where exists (select from batch as t where {same_key})"
+    repeated = f"""
+            with repeated as (
+                select {key_list} from raw.{table} as r
+                {touched}
+                group by {key_list}
+                having count(*) > 1
+            )
+    """.strip()
+    versions = f"raw.{table} as r join repeated as t on {same_key}"
     others = [c.name for c in contract.columns if c.name not in (*key, order)]
     if others:
         values = ", ".join(f"r.{column}" for column in others)
+        moment = f"{key_list}, r.{order}" if order else key_list
         yield no_rows(
-            f"{table}.versions of the same moment agree",
+            f"{table}.versions of the same moment agree" if order else f"{table}.versions agree",
             f"""
-            select {key_list}, r.{order}, count(distinct row({values})) as contents, count(*) as deliveries
-            from raw.{table} as r
-            where exists (select from batch as t where {same_key})
-            group by {key_list}, r.{order}
+            {repeated}
+            select {moment}, count(distinct row({values})) as contents, count(*) as deliveries
+            from {versions}
+            group by {moment}
             having count(distinct row({values})) > 1
             order by {key_list}
             """,
             severity="warning",
-            meaning=f"Two files hold the same {', '.join(key)} and {order} with different contents; the "
-            "later file, by business date and path, wins.",
+            meaning=f"Two files hold the same {', '.join((*key, order) if order else key)} with different "
+            "contents; the later file, by business date and path, wins.",
             remedy=_LOOK_REMEDY,
         )
     for column in contract.touch_keys:
@@ -338,10 +393,10 @@ def _versions(contract: Contract) -> Iterator[Expectation]:
         yield no_rows(
             f"{table}.{column} never changes",
             f"""
+            {repeated}
             select {key_list}, count(distinct r.{column}) as different_values,
                 min(r.{column}) as one_value, max(r.{column}) as another_value
-            from raw.{table} as r
-            where exists (select from batch as t where {same_key})
+            from {versions}
             group by {key_list}
             having count(distinct r.{column}) > 1
             order by {key_list}
@@ -457,8 +512,11 @@ def _money(scope: Scope, lines: Contract, siblings: Mapping[str, Contract]) -> I
             join line_totals as n using (order_key)
             where not exists (
                 select from raw.rejected_rows as j
+                join raw.load_ledger as l on l.file_id = j.file_id
                 where j.source = {_text(lines.source)} and j.entity = {_text(lines.entity)}
                     and j.resolved_by is null and j.keys ->> {_text(join_column)} = o.order_key::text
+                    -- a refused file took no line from anything
+                    and {in_effect("l")}
             )
         ),
         days as (
@@ -501,6 +559,61 @@ def _money(scope: Scope, lines: Contract, siblings: Mapping[str, Contract]) -> I
         severity="warning",
         meaning="An order's total is not the sum of its lines, shipping and tax. The lines count.",
         remedy=_LOOK_REMEDY,
+    )
+
+
+def _payments(payments: Contract, siblings: Mapping[str, Contract]) -> Iterator[Expectation]:
+    """Money of captured payments against the totals of the orders they pay."""
+    orders, join_column, key_column = _referenced_orders(payments, siblings)
+    by_name = {column.name: column for column in payments.columns}
+    if (
+        orders is None
+        or "amount" not in by_name
+        or "status" not in by_name
+        or "captured" not in by_name["status"].allowed_values
+    ):
+        return
+    payment_key = ", ".join(f"r.{column}" for column in payments.primary_key)
+    yield no_rows(
+        f"{payments.table}.a day's captured payments add up to their orders",
+        f"""
+        with touched as (
+            select distinct b.{join_column} as order_key from batch as b
+        ),
+        order_totals as (
+            select distinct on (o.{key_column}) o.{key_column} as order_key, o.total_amount
+            from raw.{orders.table} as o
+            join raw.load_ledger as l on l.file_id = o._file_id
+            where o.{key_column} in (select t.order_key from touched as t)
+            order by o.{key_column}, {_newest_first("o", orders)}
+        ),
+        latest_payments as (
+            select distinct on ({payment_key})
+                r.{join_column} as order_key, r.amount, r.status, l.business_date
+            from raw.{payments.table} as r
+            join raw.load_ledger as l on l.file_id = r._file_id
+            where r.{join_column} in (select t.order_key from touched as t)
+            order by {payment_key}, {_newest_first("r", payments)}
+        ),
+        captured as (
+            select order_key, min(business_date) as business_date, sum(amount) as captured_amount
+            from latest_payments
+            where status = 'captured'
+            group by order_key
+        )
+        select c.business_date, sum(o.total_amount) as orders_say, sum(c.captured_amount) as payments_say,
+            sum(c.captured_amount) - sum(o.total_amount) as difference
+        from captured as c
+        join order_totals as o using (order_key)
+        group by c.business_date
+        having abs(sum(c.captured_amount) - sum(o.total_amount)) > {MONEY_TOLERANCE} * sum(o.total_amount)
+        order by c.business_date
+        """,
+        severity="warning",
+        meaning="The captured payments of a day and the totals of the orders they pay differ by more than "
+        "1 %: payments are doubled, or in another unit.",
+        remedy="The run goes on, sales count by their lines. Ask the producer; a corrected file under the "
+        "same path replaces the rows.",
     )
 
 

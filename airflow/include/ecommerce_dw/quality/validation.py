@@ -78,7 +78,7 @@ def validate(settings: Settings, checkpoint: Checkpoint, run_id: str) -> Validat
 def suites(
     settings: Settings, connection: db.Connection, checkpoint: Checkpoint, scope: Scope
 ) -> tuple[Suite, ...]:
-    """The suites of a checkpoint for a scope."""
+    """The suites of a checkpoint for a scope; the layers up to it are reconciled on the way."""
     from ecommerce_dw.contracts.reader import read_contracts
 
     if checkpoint == "raw":
@@ -91,10 +91,13 @@ def suites(
     if checkpoint == "warehouse":
         from ecommerce_dw.quality import warehouse
 
-        return warehouse.suites(scope, read_contracts(settings.contracts_dir), connection)
-    from ecommerce_dw.quality import marts
+        return warehouse.suites(settings, scope, read_contracts(settings.contracts_dir), connection)
+    from ecommerce_dw.quality import marts, reconciled
 
-    return marts.suites(scope)
+    measurement = reconciled.measure_marts(
+        settings, connection, read_contracts(settings.contracts_dir), scope
+    )
+    return (*marts.suites(scope), reconciled.suite(measurement, "marts"))
 
 
 def _accepted(

@@ -1,4 +1,4 @@
-"""Checkpoint warehouse: keys, references, point in time, and reconciliation with raw.
+"""Checkpoint warehouse: keys, references, point in time, and reconciliation from the file on.
 
 Facts are looked at by touched orders: those that loads touched, those the models replaced, and those inside
 an interval of a dimension that changed. So a change the models missed is seen as well as one they made.
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ecommerce_dw import db
-from ecommerce_dw.loading.ledger import in_effect
+from ecommerce_dw.quality import reconciled
 from ecommerce_dw.quality.model import (
     BUILD_REMEDY,
     Expectation,
@@ -21,6 +21,7 @@ from ecommerce_dw.quality.model import (
     not_null,
     unique,
 )
+from ecommerce_dw.settings import Settings
 
 if TYPE_CHECKING:
     from ecommerce_dw.contracts.model import Contract
@@ -31,16 +32,23 @@ _LITERALS = 5_000
 
 
 def suites(
-    scope: Scope, contracts: Mapping[str, Mapping[str, Contract]], connection: db.Connection
+    settings: Settings,
+    scope: Scope,
+    contracts: Mapping[str, Mapping[str, Contract]],
+    connection: db.Connection,
 ) -> tuple[Suite, ...]:
-    """The suites of checkpoint warehouse.
+    """The suites of checkpoint warehouse; what they look at is reconciled on the way.
 
     Args:
+        settings: Whose warehouse.
         scope: What to look at.
         contracts: Source → entity → contract.
         connection: Of a role that reads warehouse and staging.
     """
     orders = _touched_orders(scope, connection)
+    measurement = reconciled.measure_warehouse(
+        settings, connection, contracts, scope, None if orders.is_everything else orders.condition("v")
+    )
     return (
         _dimension(scope, "dim_customers", "customer"),
         _dimension(scope, "dim_products", "product"),
@@ -55,10 +63,11 @@ def suites(
             tuple(_fact_order_items()),
         ),
         Suite(
-            "reconciliation",
-            f"select o.* from staging.stg_orders as o where {orders.condition('o')}",
-            tuple(_reconciliation(scope, contracts, orders, connection)),
+            "fact_returns",
+            _touched_rows(scope, "fact_returns", "return_id"),
+            tuple(_fact_returns()),
         ),
+        reconciled.suite(measurement, "warehouse"),
     )
 
 
@@ -76,6 +85,11 @@ class _Orders:
     def __init__(self, keys: Mapping[str, list[str]] | None, query: str | None = None) -> None:
         self.keys = keys
         self.query = query
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether every order is looked at."""
+        return self.keys is None and self.query is None
 
     def condition(self, alias: str) -> str:
         """The condition for a relation of this alias."""
@@ -400,155 +414,56 @@ def _fact_order_items() -> Iterator[Expectation]:
     )
 
 
-# ---- reconciliation --------------------------------------------------------------------------------------
-
-
-def _reconciliation(
-    scope: Scope,
-    contracts: Mapping[str, Mapping[str, Contract]],
-    orders: _Orders,
-    connection: db.Connection,
-) -> Iterator[Expectation]:
-    yield no_rows(
-        "reconciliation.every order of raw is in fact_orders",
-        f"""
-        select coalesce(o.source_system, f.source_system) as source_system,
-            coalesce(o.order_id, f.order_id) as order_id,
-            case when f.order_id is null then 'missing in fact_orders' else 'not delivered' end as difference
-        from (select distinct b.source_system, b.order_id from batch as b) as o
-        full join (select f.* from warehouse.fact_orders as f where {orders.condition("f")}) as f
-            on f.source_system = o.source_system and f.order_id = o.order_id
-        where o.order_id is null or f.order_id is null
-        order by 1, 2
-        """,
-        severity="critical",
-        meaning="Orders that were delivered are not in the warehouse, or the warehouse has orders that no "
-        "loaded file holds.",
-        remedy=BUILD_REMEDY,
+def _touched_rows(scope: Scope, table: str, key: str) -> str:
+    rows = f"select f.* from warehouse.{table} as f"
+    if scope.is_everything(table):
+        return rows
+    return (
+        f"{rows} where (f.source_system, f.{key}) in "
+        f"(select t.source_system, t.key from ops.touched as t where {scope.touched(table)})"
     )
-    items = f"""
-        with delivered as (
-            select distinct on (i.source_system, i.order_item_id)
-                i.source_system, i.order_item_id, i.order_id,
-                case when i.line_type = 'zero_priced' then 0 else i.line_total end as line_total
-            from staging.stg_order_items as i
-            where {orders.condition("i")}
-            order by
-                i.source_system, i.order_item_id, i.version_at desc, i._business_date desc,
-                i._path collate "C" desc, i._line_number desc
-        ),
-        kept as (
-            select f.source_system, f.order_item_id, f.order_id, f.line_total
-            from warehouse.fact_order_items as f
-            where {orders.condition("f")}
-        )
-    """
+
+
+def _fact_returns() -> Iterator[Expectation]:
+    table = "fact_returns"
+    yield _unique_in_fact(table, "return_key")
+    yield _unique_in_fact(table, "source_system", "return_id")
     yield no_rows(
-        "reconciliation.every item of raw is in fact_order_items or waits for its order",
-        f"""
-        {items}
-        select coalesce(d.source_system, k.source_system) as source_system,
-            coalesce(d.order_item_id, k.order_item_id) as order_item_id,
-            coalesce(d.order_id, k.order_id) as order_id,
-            case when k.order_item_id is null then 'missing in fact_order_items' else 'not delivered' end
-                as difference
-        from delivered as d
-        full join kept as k using (source_system, order_item_id)
+        f"{table}.order_item_key points at its item",
+        """
+        select f.source_system, f.return_id, f.order_item_id, f.order_date, f.product_key, f.customer_key
+        from batch as f
+        left join warehouse.fact_order_items as i
+            on i.source_system = f.source_system and i.order_item_id = f.order_item_id
+            and i.order_date = f.order_date
         where
-            (
-                k.order_item_id is null
-                -- without its order it waits (ops.flagged_rows counts it)
-                and exists (
-                    select from batch as b
-                    where b.source_system = d.source_system and b.order_id = d.order_id
-                )
-                -- or its latest version belongs to another order
-                and not exists (
-                    select from warehouse.fact_order_items as f
-                    where f.source_system = d.source_system and f.order_item_id = d.order_item_id
-                )
-            )
-            or d.order_item_id is null
-        order by 1, 2
+            (i.order_item_key, i.order_key, i.product_key, i.customer_key, i.unit_cost, i.currency)
+            is distinct from
+            (f.order_item_key, f.order_key, f.product_key, f.customer_key, f.unit_cost, f.currency)
+        order by f.source_system, f.return_id
         """,
         severity="critical",
-        meaning="Items that were delivered are neither in the warehouse nor waiting, or the warehouse has "
-        "items that no loaded file holds.",
+        meaning="A return's item is not there, or says another order, product, customer or cost.",
         remedy=BUILD_REMEDY,
     )
     yield no_rows(
-        "reconciliation.the money of raw is in fact_order_items",
-        f"""
-        {items}
-        select d.source_system, d.order_id, sum(d.line_total) as delivered_amount,
-            sum(k.line_total) as warehouse_amount, sum(k.line_total) - sum(d.line_total) as difference
-        from delivered as d
-        join kept as k using (source_system, order_item_id, order_id)
-        group by d.source_system, d.order_id
-        having sum(d.line_total::numeric(18, 4)) <> sum(k.line_total)
-        order by 1, 2
+        f"{table}.nothing is taken back twice",
+        """
+        select f.source_system, f.return_id, f.is_counted, f.delivered_refund_amount, f.refund_amount,
+            i.cancelled_amount
+        from batch as f
+        join warehouse.fact_order_items as i
+            on i.source_system = f.source_system and i.order_item_id = f.order_item_id
+            and i.order_date = f.order_date
+        where
+            f.is_counted <> (i.line_type = 'sale' and i.cancelled_date is null)
+            or f.refund_amount <> case when f.is_counted then f.delivered_refund_amount else 0 end
+        order by f.source_system, f.return_id
         """,
         severity="critical",
-        meaning="The lines of an order do not add up in the warehouse to what was delivered.",
+        meaning="A refund counts beside the cancellation of its order, or one that stands does not count.",
         remedy=BUILD_REMEDY,
     )
-    files = _loaded_files(scope, contracts, connection)
-    if files:
-        yield no_rows(
-            "reconciliation.staging holds every line of raw",
-            "\nunion all\n".join(files),
-            severity="critical",
-            meaning="Rows or money of a loaded file are lost or doubled on the way from raw to staging.",
-            remedy=BUILD_REMEDY,
-        )
-
-
-def _loaded_files(
-    scope: Scope, contracts: Mapping[str, Mapping[str, Contract]], connection: db.Connection
-) -> list[str]:
-    """Per source whose order lines were loaded: a select of the files that staging does not hold whole."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            select l.source, l.entity, array_agg(l.file_id order by l.file_id)
-            from raw.load_ledger as l
-            where {in_effect("l")} and l.load_id > %s and l.load_id <= %s and l.rows_loaded > 0
-            group by l.source, l.entity
-            order by l.source, l.entity
-            """,
-            (scope.since, scope.upto),
-        )
-        loaded = {(source, entity): file_ids for source, entity, file_ids in cursor}
-    selects = []
-    for (source, entity), file_ids in loaded.items():
-        contract = contracts.get(source, {}).get(entity)
-        if contract is None or "order_items" not in contract.feeds:
-            continue
-        names = {column.name for column in contract.columns}
-        money = {"quantity", "unit_price"} <= names
-        amount = "sum({0}.quantity * {0}.unit_price)" if money else "0"
-        where = "true" if scope.is_full else "{0}._file_id in (" + ", ".join(map(str, file_ids)) + ")"
-        selects.append(
-            f"""
-            select {_text(source)} as source_system, l.path, r.row_count as raw_rows,
-                coalesce(s.row_count, 0) as staging_rows, r.amount as raw_amount, s.amount as staging_amount
-            from (
-                select r._file_id, count(*) as row_count, {amount.format("r")} as amount
-                from raw.{contract.table} as r
-                where {where.format("r")}
-                group by r._file_id
-            ) as r
-            join raw.load_ledger as l on l.file_id = r._file_id
-            left join (
-                select s._file_id, count(*) as row_count, {amount.format("s")} as amount
-                from staging.stg_{source}__order_items as s
-                where {where.format("s")}
-                group by s._file_id
-            ) as s on s._file_id = r._file_id
-            where (r.row_count, r.amount) is distinct from (s.row_count, s.amount)
-            """
-        )
-    return selects
 
 
 def _text(value: str) -> str:

@@ -1,0 +1,53 @@
+"""The unit of a column, which its name and type tell: the project's names follow one convention."""
+
+from __future__ import annotations
+
+import re
+
+MONEY = "money"
+
+#: Pattern that a number's whole name matches → its unit. The first one that matches counts.
+_NUMBERS = (
+    (r"value(_from|_to)?|difference|(un)?explained", "that of the row's `measure`"),
+    (r"(.*_)?(amount|price|cost|value|spend|line_total)", MONEY),
+    (r".*_(share|rate)", "share, 0 to 1"),
+    (r".*_share_before", "share, 0 to 1"),
+    (r".*_ratio", "ratio, 1 = 100 %"),
+    (r"(.*_)?days(_.*)?", "days"),
+    (r"(.*_)?seconds", "seconds"),
+    (r"bytes", "bytes"),
+    (r"weight", "kilograms"),
+    (r"(.*_)?score", "rank, 1 (least) to 5"),
+    (r".*_rank", "rank, 1 first"),
+    (
+        r"(rows|impressions|clicks|failures|mismatches|frequency)(_.*)?|.*_count",
+        "count",
+    ),
+    (r"(.*_)?quantity|on_hand|received|sold", "units"),
+    (r"(business_)?day_(of|number).*|(iso|fiscal|calendar)_.*|month_of_year", "number in the calendar"),
+    (r"business_day_.*", "number in the calendar"),
+    (r".*(_id|_seq|_number|_id_to)|version|measurement", ""),
+)
+
+
+def unit_of(name: str, type_name: str, said: str | None = None) -> str | None:
+    """The unit of a column.
+
+    Args:
+        name: The column's.
+        type_name: PostgreSQL's.
+        said: What the column's `meta: {unit: …}` says; it wins.
+
+    Returns:
+        Empty where a unit has no meaning (text, keys, numbers of things); None when it cannot be told.
+    """
+    if said:
+        return said
+    base = re.sub(r"\(.*", "", type_name).strip()
+    if base in ("timestamptz", "timestamp with time zone"):
+        return "time, UTC"
+    if base == "date":
+        return "day"
+    if base not in ("smallint", "integer", "bigint", "numeric", "real", "double precision"):
+        return ""
+    return next((unit for pattern, unit in _NUMBERS if re.fullmatch(pattern, name)), None)

@@ -1,0 +1,364 @@
+"""One file to the published marts, in this process: the steps of the daily run, without Airflow."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import resource
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ecommerce_dw import db, pipeline
+from ecommerce_dw.contracts.model import Contract
+from ecommerce_dw.contracts.reader import read_contracts
+from ecommerce_dw.loading.dating import GreatestDate, greatest_date
+from ecommerce_dw.loading.discover import LandedFile, is_passed_over, match_path, to_timestamp
+from ecommerce_dw.loading.stream import (
+    FileReader,
+    RefusedFileError,
+    UnreadableFileError,
+    hash_file,
+    read_header,
+)
+from ecommerce_dw.reprocess import refuse_beside_another_run
+from ecommerce_dw.settings import Settings
+
+#: Bad rows that a summary names.
+_NAMED_REJECTS = 5
+_HEADER_BYTES = 1 << 16
+#: A day is over somewhere on earth up to this much before it is over in UTC.
+_EARLIEST_DAY = dt.timedelta(hours=14)
+
+
+class UnusableFileError(ValueError):
+    """A file that was not landed: nothing was changed. The message says what is wrong and what to do."""
+
+
+class RefusedIngestError(RuntimeError):
+    """A file that was landed and refused: none of its rows is in the warehouse, nothing was published."""
+
+
+class NoWarehouseError(RuntimeError):
+    """The warehouse was never migrated."""
+
+
+@dataclass(frozen=True)
+class RejectedRow:
+    """A row that did not load.
+
+    Attributes:
+        line: Its first line in the file; the header is line 1.
+        reasons: What is wrong with it.
+        text: The line as it stands in the file.
+    """
+
+    line: int
+    reasons: tuple[str, ...]
+    text: str | None
+
+
+@dataclass(frozen=True)
+class IngestSummary:
+    """What one ingest did.
+
+    Attributes:
+        run_id: Name of the run in `ops.runs`.
+        source, path: Whose file, and its path below the source's landing folder.
+        is_new_version: Whether its bytes were not loaded yet.
+        version: 1, or more for a correction.
+        business_date: The file's; None where it has no date.
+        rows_read, rows_loaded, rows_rejected: Records of the file.
+        rejected: The first rejected rows.
+        published: Rows inserted, updated and deleted per published table that changed.
+        step_seconds: Wall time per step, in their order.
+        test_seconds: What dbt's data tests took of that, added up over its threads.
+        peak_memory: Greatest resident memory of this process so far, in bytes.
+    """
+
+    run_id: str
+    source: str
+    path: str
+    is_new_version: bool
+    version: int
+    business_date: dt.date | None
+    rows_read: int
+    rows_loaded: int
+    rows_rejected: int
+    rejected: tuple[RejectedRow, ...]
+    published: Mapping[str, Mapping[str, int]]
+    step_seconds: Mapping[str, float]
+    test_seconds: float
+    peak_memory: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _LedgerEntry:
+    file_id: int
+    version: int
+    status: str
+    business_date: dt.date | None
+    rows_read: int
+    rows_loaded: int
+    rows_rejected: int
+    message: str | None
+    run_id: str | None
+
+
+def ingest(
+    settings: Settings,
+    file: Path,
+    source: str,
+    *,
+    run_id: str,
+    today: dt.date | None = None,
+    progress: Callable[[str], None] = lambda step: None,
+) -> IngestSummary:
+    """Take one file to the published marts.
+
+    The landing folder is the archive, so the file is copied there under its name first (one that lies there
+    already stays). The same bytes once more change nothing; other bytes under the name are a correction.
+    Other files of the source that wait there are loaded with it, as by every run.
+
+    Args:
+        settings: Whose warehouse.
+        file: A file that a pattern of the source's contracts names.
+        source: Whose it is.
+        run_id: Name of the run in `ops.runs`.
+        today: A later business date is taken for an error; None: the last day that has begun on earth.
+        progress: Called with each step before it starts.
+
+    Raises:
+        UnusableFileError: It cannot be read, no pattern names it, its header is wrong, it is about a day to
+            come. Nothing was changed.
+        NoWarehouseError: There are no tables yet.
+        RefusedIngestError: Too many of its rows break the contract. `marts` is as it was.
+        ecommerce_dw.reprocess.RunIsGoingError: A run of the pipeline is going.
+        ecommerce_dw.pipeline.CheckFailedError: A checkpoint stopped it; `marts` is as it was.
+        ecommerce_dw.transform.BuildError: A layer did not build; `marts` is as it was.
+    """
+    if _query(settings, "select to_regclass('ops.runs') is null", ()) == [(True,)]:
+        raise NoWarehouseError("The warehouse has no tables yet: `ecommerce-dw migrate` makes them.")
+    clock = _StepClock(progress)
+    results: dict[str, Any] = {}
+    states: dict[str, str] = {}
+    with db.run_lock(holder=f"ingest ({run_id})", settings=settings):
+        refuse_beside_another_run(settings)
+        with clock.step("land"):
+            path = _land(settings, file, source, today or (dt.datetime.now(dt.UTC) + _EARLIEST_DAY).date())
+        steps: Sequence[tuple[str, Callable[[], Any]]] = (
+            ("load", lambda: _load(settings, source, path, run_id)),
+            ("freshness", lambda: pipeline.freshness_step(run_id=run_id, settings=settings)),
+            ("check_raw", lambda: pipeline.check_step("raw", run_id=run_id, settings=settings)),
+            ("build_staging", lambda: pipeline.build_step("staging", run_id=run_id, settings=settings)),
+            ("build_warehouse", lambda: pipeline.build_step("warehouse", run_id=run_id, settings=settings)),
+            ("check_warehouse", lambda: pipeline.check_step("warehouse", run_id=run_id, settings=settings)),
+            ("build_marts", lambda: pipeline.build_step("marts", run_id=run_id, settings=settings)),
+            ("check_marts", lambda: pipeline.check_step("marts", run_id=run_id, settings=settings)),
+            ("publish", lambda: pipeline.publish_step(run_id=run_id, settings=settings)),
+        )
+        try:
+            for name, step in steps:
+                states[name] = "failed"
+                with clock.step(name):
+                    results[name] = step()
+                states[name] = "success"
+        finally:
+            with clock.step("alerts"):
+                pipeline.finish_step(run_id=run_id, task_states=states, settings=settings)
+    entry: _LedgerEntry = results["load"]
+    return IngestSummary(
+        run_id=run_id,
+        source=source,
+        path=path,
+        is_new_version=entry.run_id == run_id,
+        version=entry.version,
+        business_date=entry.business_date,
+        rows_read=entry.rows_read,
+        rows_loaded=entry.rows_loaded,
+        rows_rejected=entry.rows_rejected,
+        rejected=_rejected(settings, entry.file_id) if entry.rows_rejected else (),
+        published={table: counts for table, counts in results["publish"].items() if any(counts.values())},
+        step_seconds=clock.seconds,
+        test_seconds=_test_seconds(settings, run_id),
+        peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    )
+
+
+class _StepClock:
+    """Wall time of the steps."""
+
+    def __init__(self, progress: Callable[[str], None]) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        self._progress(name)
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.perf_counter() - started, 3)
+
+
+# ------------------------------------------------------------------------------------------------- landing
+
+
+def _land(settings: Settings, file: Path, source: str, today: dt.date) -> str:
+    """Copy a usable file into its landing folder; its path there."""
+    contracts = read_contracts(settings.contracts_dir)
+    if source not in contracts:
+        raise UnusableFileError(f"There is no source {source!r}; there are {', '.join(sorted(contracts))}.")
+    if not file.is_file():
+        raise UnusableFileError(f"{file} is no file. Nothing was changed.")
+    landing = settings.landing(source)
+    is_there = file.resolve().is_relative_to(landing.resolve())
+    path = file.resolve().relative_to(landing.resolve()).as_posix() if is_there else file.name
+    found = match_path(path, contracts[source].values())
+    if found is None or any(is_passed_over(part) for part in path.split("/")):
+        patterns = ", ".join(contract.layout.pattern for contract in contracts[source].values())
+        raise UnusableFileError(
+            f"No file of source {source} is called {path}: its contracts name {patterns}. Rename it, or put "
+            f"it below {landing} under such a path and ingest it from there. Nothing was changed."
+        )
+    contract, name_date, _ = found
+    try:
+        _check(contract, file, path, name_date, today)
+    except (RefusedFileError, UnreadableFileError) as error:
+        raise UnusableFileError(f"{file}: {error} Nothing was changed.") from error
+    target = landing / path
+    if not is_there and not (target.is_file() and hash_file(target) == hash_file(file)):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        building = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            shutil.copyfile(file, building)
+            with building.open("rb") as copied:
+                os.fsync(copied.fileno())
+            building.replace(target)
+        finally:
+            building.unlink(missing_ok=True)
+    return path
+
+
+def _check(contract: Contract, file: Path, path: str, name_date: dt.date | None, today: dt.date) -> None:
+    """Find out before it is landed whether a file cannot load at all.
+
+    Raises:
+        RefusedFileError: Its header is wrong.
+        UnreadableFileError: It cannot be read.
+        UnusableFileError: It is about a day to come.
+    """
+    status = file.stat()
+    landed = LandedFile(
+        contract, path, file, name_date, None, status.st_size, to_timestamp(status.st_mtime_ns)
+    )
+    reader = FileReader(file, is_gzip=landed.is_gzip)
+    try:
+        start = b""
+        for piece in reader.pieces():
+            start += piece
+            if len(start) >= _HEADER_BYTES:
+                break
+        read_header(start, contract, is_whole_file=len(start) < _HEADER_BYTES)
+    finally:
+        reader.close()
+    found: GreatestDate | None = None
+    if name_date is None:
+        found = greatest_date(landed)
+        if found is None:
+            raise UnusableFileError(
+                f"{file}: no row has a date (YYYY-MM-DD) in its column "
+                f"{contract.column(contract.date_column or '').header!r}, and neither has its name. "
+                "Nothing was changed."
+            )
+    date = found.date if found else name_date
+    if date is not None and date > today:
+        where = f"line {found.line}" if found else "its name"
+        raise UnusableFileError(
+            f"{file}: {where} has the date {date}, which is still to come (today is {today}). Correct it: "
+            "everything that counts days would count up to it. Nothing was changed."
+        )
+
+
+# ----------------------------------------------------------------------------------------------------- rows
+
+
+def _load(settings: Settings, source: str, path: str, run_id: str) -> _LedgerEntry:
+    counts = pipeline.load_files(
+        settings, run_id=run_id, business_date=None, source=source, is_full_refresh=False, reload=None
+    )
+    entry = _ledger_entry(settings, source, path)
+    if entry is None:
+        raise RefusedIngestError(
+            f"{path} was not loaded: {counts['files_failed']} files could not be read. It lies in "
+            f"{settings.landing(source)}; `ecommerce-dw load --source {source}` says more. "
+            "Nothing was published."
+        )
+    if entry.status != "loaded":
+        raise RefusedIngestError(_why_not_loaded(settings, source, path, entry))
+    return entry
+
+
+def _why_not_loaded(settings: Settings, source: str, path: str, entry: _LedgerEntry) -> str:
+    rows = [
+        f"  line {row.line}: {'; '.join(row.reasons)}: {row.text}"
+        for row in _rejected(settings, entry.file_id)
+    ]
+    return "\n".join(
+        [
+            f"{path} is {entry.status}: {entry.message or ''}".rstrip(": "),
+            *rows,
+            "None of its rows is in the warehouse, an earlier version's stay, and nothing was published. "
+            "Correct the file and ingest it again under the same name, or settle it with "
+            f"`ecommerce-dw accept {path}` or `ecommerce-dw discard {path}`.",
+        ]
+    )
+
+
+def _ledger_entry(settings: Settings, source: str, path: str) -> _LedgerEntry | None:
+    rows = _query(
+        settings,
+        "select file_id, version, status, business_date, rows_read, rows_loaded, rows_rejected, message, "
+        "run_id from raw.load_ledger where source = %s and path = %s and is_current",
+        (source, path),
+    )
+    return _LedgerEntry(*rows[0]) if rows else None
+
+
+def _rejected(settings: Settings, file_id: int) -> tuple[RejectedRow, ...]:
+    rows = _query(
+        settings,
+        "select line_number, reasons, raw_line from raw.rejected_rows where file_id = %s "
+        "order by line_number limit %s",
+        (file_id, _NAMED_REJECTS),
+    )
+    return tuple(RejectedRow(line, tuple(reasons), text) for line, reasons, text in rows)
+
+
+def _test_seconds(settings: Settings, run_id: str) -> float:
+    [(seconds,)] = _query(
+        settings,
+        "select coalesce(sum(execution_seconds), 0) from ops.dbt_results "
+        "where run_id = %s and resource_type = 'test'",
+        (run_id,),
+    )
+    return round(float(seconds), 2)
+
+
+def _query(settings: Settings, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+    connection = db.connect("transformer", settings=settings)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            return cursor.fetchall()
+    finally:
+        connection.close()
