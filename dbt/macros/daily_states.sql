@@ -2,10 +2,10 @@
 {%- macro additive_measures() -%}
     {%- do return([
         'order_count', 'kept_order_count', 'cancelled_order_count',
-        'unit_count', 'cancelled_unit_count',
+        'unit_count', 'cancelled_unit_count', 'returned_unit_count',
         'gross_amount', 'discount_amount', 'cancelled_amount', 'refund_amount',
         'fee_amount', 'adjustment_amount', 'shipping_amount', 'tax_amount',
-        'cost_amount', 'cancelled_cost_amount', 'unknown_cost_count',
+        'cost_amount', 'cancelled_cost_amount', 'returned_cost_amount', 'unknown_cost_count',
     ]) -%}
 {%- endmacro -%}
 
@@ -19,11 +19,13 @@
 {%- endmacro -%}
 
 
-{#- Margin of an aggregate: null as soon as one line in it has no known cost. -#}
-{%- macro known_margin(net_amount, cost_amount, cancelled_cost_amount, unknown_cost_count) -%}
+{#- Cost of what was kept, of an aggregate: null as soon as one line in it has no known cost. -#}
+{%- macro known_kept_cost(relation='') -%}
     case
-        when {{ unknown_cost_count }} = 0
-            then {{ margin_amount(net_amount, cost_amount, cancelled_cost_amount) }}
+        when {{ relation }}unknown_cost_count = 0
+            then {{ kept_cost(
+                relation ~ 'cost_amount', relation ~ 'cancelled_cost_amount', relation ~ 'returned_cost_amount'
+            ) }}
     end
 {%- endmacro -%}
 

@@ -14,3 +14,9 @@
 {%- macro utc_text(timestamp) -%}
     to_char({{ timestamp }} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US')
 {%- endmacro -%}
+
+
+{#- Key of a place in dim_geography; that of three nulls is the unknown place. -#}
+{%- macro geography_key(country, state, city) -%}
+    {{ surrogate_key([country, state, city]) }}
+{%- endmacro -%}

@@ -29,9 +29,15 @@
 {%- endmacro -%}
 
 
+{#- Cost of what was kept: of what was sold, less that of what was cancelled and of what came back. -#}
+{%- macro kept_cost(cost_amount, cancelled_cost_amount, returned_cost_amount) -%}
+    ({{ cost_amount }} - {{ cancelled_cost_amount }} - {{ returned_cost_amount }})
+{%- endmacro -%}
+
+
 {#- Margin: net − the cost of what was kept. Null where a cost is unknown. -#}
-{%- macro margin_amount(net_amount, cost_amount, cancelled_cost_amount) -%}
-    ({{ net_amount }} - ({{ cost_amount }} - {{ cancelled_cost_amount }}))
+{%- macro margin_amount(net_amount, cost_amount, cancelled_cost_amount, returned_cost_amount='0') -%}
+    ({{ net_amount }} - {{ kept_cost(cost_amount, cancelled_cost_amount, returned_cost_amount) }})
 {%- endmacro -%}
 
 
@@ -71,4 +77,16 @@
             else 0
         end
     )::numeric(18, 4) as cancelled_cost_amount
+{%- endmacro -%}
+
+
+{#- What a return takes back, as columns, on the day of the return. Expects the columns quantity, refund_amount,
+    unit_cost and is_counted of the relation. A return that does not count takes back nothing: its order's
+    cancellation did. An unknown cost makes the cost null, not zero. -#}
+{%- macro return_amounts(relation) -%}
+    (case when {{ relation }}.is_counted then {{ relation }}.quantity else 0 end)::bigint as returned_quantity,
+    (case when {{ relation }}.is_counted then {{ relation }}.refund_amount else 0 end)::numeric(18, 4) as refund_amount,
+    (
+        case when {{ relation }}.is_counted then {{ relation }}.quantity * {{ relation }}.unit_cost else 0 end
+    )::numeric(18, 4) as returned_cost_amount
 {%- endmacro -%}

@@ -26,3 +26,15 @@
     {%- endfor -%}
     {%- do return('(' ~ conditions | join(' or ') ~ ')' if conditions else 'false') -%}
 {%- endmacro -%}
+
+
+{#- SQL: the value of a parameter of an address, trimmed and in lower case; null where it is missing or empty. -#}
+{%- macro url_parameter(url, name) -%}
+    nullif(lower(btrim(substring({{ url }} from '[?&]{{ name }}=([^&#]*)'))), '')
+{%- endmacro -%}
+
+
+{#- SQL: the host of an address, in lower case, without its port; null where there is none. -#}
+{%- macro url_host(url) -%}
+    lower(substring({{ url }} from '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/:?#]+)'))
+{%- endmacro -%}

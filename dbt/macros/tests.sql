@@ -67,23 +67,3 @@
     having count(*) > 1
 
 {% endtest %}
-
-
-{#- Condition on order_id: whether an order of this source is in a day touched since the last publication (for
-    tests only). Its keys are literals, so that only their lines are read through the staging views. -#}
-{%- macro is_order_touched(source_system) -%}
-    {%- set condition = is_day_touched('fact_orders', 'order_date') -%}
-    {%- if not execute or condition in ('true', 'false') -%}
-        {%- do return(condition) -%}
-    {%- endif -%}
-    {%- set query -%}
-        select order_id from {{ ref('fact_orders') }}
-        where source_system = '{{ source_system }}' and {{ condition }}
-        limit 20001
-    {%- endset -%}
-    {%- set keys = run_query(query).columns[0].values() -%}
-    {%- if keys | length > 20000 -%}
-        {%- do return('order_id in (' ~ query | replace('limit 20001', '') ~ ')') -%}
-    {%- endif -%}
-    {%- do return('order_id = any(' ~ array_literal(keys) ~ ')') -%}
-{%- endmacro -%}

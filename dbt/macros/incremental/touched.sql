@@ -1,13 +1,17 @@
 {#- Which keys a run of a model has to replace. See docs/decisions/0030-incremental-by-touched-keys.md. -#}
 
-{#- Query: conformed keys of an entity that loads touched within the window (columns source_system, key). -#}
+{#- Query: conformed keys of an entity that loads touched since the mark (columns source_system, key).
+
+    Also those of loads after the run's frozen end, which the next run takes in once more: staging shows what lies
+    in raw now, and a key of which one side is computed from it and the other is not would be there twice, or
+    not at all (an item that moved from one order to another). Within a layer no load is committed. -#}
 {%- macro touched_by_loads(window, entity) -%}
     {%- set touches = ref('stg_touched') -%}
     select source_system, key
     from {{ touches }}
     where entity = '{{ entity }}'
         and load_id > {{ window.load_id_from if window.load_id_from is defined else -1 }}
-        and load_id <= {{ window.load_id_to if window.load_id_to is defined else 0 }}
+        and load_id <= {{ window.load_id_seen if window.load_id_seen is defined else 0 }}
 {%- endmacro -%}
 
 

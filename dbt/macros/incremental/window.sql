@@ -9,9 +9,13 @@
 
 
 {#- What the model is made from, found in the project's graph through views: the incremental models nearest to
-    it (its parents), seeds, whether it reads loads (sources), and the code of the views between. -#}
+    it (its parents), seeds, whether it reads loads (sources), the code of the views between, and the macros that
+    it and these views call. -#}
 {%- macro lineage() -%}
-    {%- set found = {'parents': [], 'seeds': [], 'codes': [model.raw_code], 'reads_loads': false} -%}
+    {%- set found = {
+        'parents': [], 'seeds': [], 'codes': [model.raw_code], 'macros': model.depends_on.macros | list,
+        'reads_loads': false,
+    } -%}
     {%- set seen = [] -%}
     {%- set queue = model.depends_on.nodes | list -%}
     {%- for name in queue -%}
@@ -27,6 +31,7 @@
                     {%- do found.parents.append(node.name) -%}
                 {%- else -%}
                     {%- do found.codes.append(node.raw_code) -%}
+                    {%- do found.macros.extend(node.depends_on.macros) -%}
                     {%- do queue.extend(node.depends_on.nodes) -%}
                 {%- endif -%}
             {%- endif -%}
@@ -37,9 +42,9 @@
 
 
 {#- A digest of what decides about a model's rows besides the data: its code, that of the views it reads
-    through, and its seeds. When it changed, everything counts as touched. -#}
+    through, the project's macros they call, and its seeds. When it changed, everything counts as touched. -#}
 {%- macro definition(lineage, compiled_sql) -%}
-    {%- set parts = (lineage.codes | sort) + [compiled_sql or ''] -%}
+    {%- set parts = (lineage.codes | sort) + macro_codes(lineage.macros) + [compiled_sql or ''] -%}
     {%- for seed in lineage.seeds | sort -%}
         {%- set digest -%}
             select md5(coalesce(string_agg(md5(rows::text), '' order by md5(rows::text)), '')) from {{ seed }} as rows
@@ -50,9 +55,26 @@
 {%- endmacro -%}
 
 
+{#- The code of macros, and of those they call: the project's own, by name. -#}
+{%- macro macro_codes(unique_ids) -%}
+    {%- set codes = {} -%}
+    {%- set own = 'macro.' ~ project_name ~ '.' -%}
+    {%- set queue = unique_ids | list -%}
+    {%- for unique_id in queue -%}
+        {%- set name = unique_id.split('.')[2] -%}
+        {%- if unique_id.startswith(own) and name not in codes -%}
+            {%- set found = context[project_name][name].macro -%}
+            {%- do codes.update({name: found.macro_sql}) -%}
+            {%- do queue.extend(found.depends_on.macros) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- do return(codes.values() | sort) -%}
+{%- endmacro -%}
+
+
 {#- Open the window of this run. To be called once, before anything else of a model's touched set.
 
-    Returns a mapping: load_id_from, load_id_to (of the loads), touched_seq_from, touched_seq_to (of the
+    Returns a mapping: load_id_from, load_id_to, load_id_seen (of the loads), touched_seq_from, touched_seq_to (of the
     parents' ops.touched), is_everything, is_nothing. In a full build there is no window: is_everything. -#}
 {%- macro open_window(compiled_sql=none) -%}
     {%- if not execute or not is_incremental() -%}
@@ -82,6 +104,8 @@
                         (select min(load_id) from ops.model_marks where model = any({{ parents }}))
                     )
                 ) as load_id_to,
+                -- what lies in raw now: see touched_by_loads()
+                coalesce((select max(load_id) from raw.load_ledger), 0) as load_id_seen,
                 coalesce((select max(touched_seq) from ops.touched), 0) as touched_seq_to,
                 coalesce((select definition from own), '') <> '{{ definition }}' as is_redefined
         ),
@@ -100,12 +124,13 @@
         select
             bounds.load_id_from,
             bounds.load_id_to,
+            bounds.load_id_seen,
             bounds.touched_seq_from,
             greatest(bounds.touched_seq_from, bounds.touched_seq_to) as touched_seq_to,
             bounds.is_redefined or parents.has_everything as is_everything,
             not bounds.is_redefined
             and parents.touched_count = 0
-            and (bounds.load_id_to <= bounds.load_id_from or not {{ lineage.reads_loads }}) as is_nothing,
+            and (bounds.load_id_seen <= bounds.load_id_from or not {{ lineage.reads_loads }}) as is_nothing,
             '{{ definition }}'::text as definition,
             'true'::text as scope
         from bounds
@@ -122,6 +147,7 @@
     {%- do return({
         'load_id_from': row['load_id_from'] | int,
         'load_id_to': row['load_id_to'] | int,
+        'load_id_seen': row['load_id_seen'] | int,
         'touched_seq_from': row['touched_seq_from'] | int,
         'touched_seq_to': row['touched_seq_to'] | int,
         'is_everything': row['is_everything'],

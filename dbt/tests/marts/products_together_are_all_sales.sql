@@ -21,6 +21,11 @@ sales as (
         sum(unit_count) as unit_count
     from {{ ref('sales_summary') }}
     where period_type = 'day'
+        -- the lines of a shop without products name none
+        and source_system not in (
+            select source_system from {{ ref('unfed_tables') }}
+            where table_name = 'product_performance'
+        )
     group by source_system
 
 )

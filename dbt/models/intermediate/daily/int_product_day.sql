@@ -1,6 +1,7 @@
 {%- set measures = [
-    'unit_count', 'cancelled_unit_count', 'gross_amount', 'discount_amount', 'cancelled_amount', 'refund_amount',
-    'cost_amount', 'cancelled_cost_amount', 'unknown_cost_count',
+    'unit_count', 'cancelled_unit_count', 'returned_unit_count',
+    'gross_amount', 'discount_amount', 'cancelled_amount', 'refund_amount',
+    'cost_amount', 'cancelled_cost_amount', 'returned_cost_amount', 'unknown_cost_count',
 ] -%}
 
 {{
@@ -19,6 +20,8 @@
 {%- set window = open_window() -%}
 {%- set touched_days -%}
     select source_system, product_id, day from ({{ touched_by(window, 'fact_order_items') }}) as order_items
+    union all
+    select source_system, product_id, day from ({{ touched_by(window, 'fact_returns') }}) as returns
 {%- endset -%}
 {%- set touched = touched_keys(window, ['source_system', 'product_id', 'day'], touched_days, days=['day']) %}
 
@@ -57,6 +60,8 @@ final as (
         or cancelled_unit_count <> 0
         or gross_amount <> 0
         or cancelled_amount <> 0
+        or returned_unit_count <> 0
+        or refund_amount <> 0
 
 )
 

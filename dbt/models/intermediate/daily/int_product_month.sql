@@ -1,6 +1,7 @@
 {%- set measures = [
-    'order_count', 'unit_count', 'cancelled_unit_count', 'gross_amount', 'discount_amount', 'cancelled_amount',
-    'refund_amount', 'cost_amount', 'cancelled_cost_amount', 'unknown_cost_count',
+    'order_count', 'unit_count', 'cancelled_unit_count', 'returned_unit_count',
+    'gross_amount', 'discount_amount', 'cancelled_amount', 'refund_amount',
+    'cost_amount', 'cancelled_cost_amount', 'returned_cost_amount', 'unknown_cost_count',
 ] -%}
 
 {{

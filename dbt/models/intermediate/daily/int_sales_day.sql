@@ -13,6 +13,8 @@
     select source_system, day from ({{ touched_by(window, 'fact_orders') }}) as orders
     union all
     select source_system, day from ({{ touched_by(window, 'fact_order_items') }}) as order_items
+    union all
+    select source_system, day from ({{ touched_by(window, 'fact_returns') }}) as returns
 {%- endset -%}
 {%- set touched = touched_keys(window, ['source_system', 'day'], touched_days, days=['day']) %}
 

@@ -14,7 +14,15 @@ order_items as (
 
 ),
 
--- A sale counts on the order's date, what was taken back on the day of its cancellation.
+returns as (
+
+    select * from {{ ref('fact_returns') }}
+    where is_counted
+
+),
+
+-- A sale counts on the order's date, what was cancelled on the day of its cancellation, what came back on the day of its
+-- refund.
 
 orders_placed as (
 
@@ -35,6 +43,7 @@ orders_placed as (
         0 as cancelled_order_count,
         0 as unit_count,
         0 as cancelled_unit_count,
+        0 as returned_unit_count,
         0::numeric(18, 4) as gross_amount,
         0::numeric(18, 4) as discount_amount,
         0::numeric(18, 4) as cancelled_amount,
@@ -45,6 +54,7 @@ orders_placed as (
         coalesce(tax_amount, 0)::numeric(18, 4) as tax_amount,
         0::numeric(18, 4) as cost_amount,
         0::numeric(18, 4) as cancelled_cost_amount,
+        0::numeric(18, 4) as returned_cost_amount,
         0 as unknown_cost_count
     from orders
 
@@ -64,6 +74,7 @@ orders_cancelled as (
         1 as cancelled_order_count,
         0 as unit_count,
         0 as cancelled_unit_count,
+        0 as returned_unit_count,
         0::numeric(18, 4) as gross_amount,
         0::numeric(18, 4) as discount_amount,
         0::numeric(18, 4) as cancelled_amount,
@@ -74,6 +85,7 @@ orders_cancelled as (
         0::numeric(18, 4) as tax_amount,
         0::numeric(18, 4) as cost_amount,
         0::numeric(18, 4) as cancelled_cost_amount,
+        0::numeric(18, 4) as returned_cost_amount,
         0 as unknown_cost_count
     from orders
     where cancelled_date is not null
@@ -94,6 +106,7 @@ lines_ordered as (
         0 as cancelled_order_count,
         case when line_type = 'sale' then quantity else 0 end as unit_count,
         0 as cancelled_unit_count,
+        0 as returned_unit_count,
         gross_amount,
         discount_amount,
         0::numeric(18, 4) as cancelled_amount,
@@ -104,6 +117,7 @@ lines_ordered as (
         0::numeric(18, 4) as tax_amount,
         coalesce(cost_amount, 0)::numeric(18, 4) as cost_amount,
         0::numeric(18, 4) as cancelled_cost_amount,
+        0::numeric(18, 4) as returned_cost_amount,
         (line_type = 'sale' and cost_amount is null)::integer as unknown_cost_count
     from order_items
 
@@ -123,6 +137,7 @@ lines_cancelled as (
         0 as cancelled_order_count,
         0 as unit_count,
         cancelled_quantity as cancelled_unit_count,
+        0 as returned_unit_count,
         0::numeric(18, 4) as gross_amount,
         0::numeric(18, 4) as discount_amount,
         cancelled_amount,
@@ -133,9 +148,41 @@ lines_cancelled as (
         0::numeric(18, 4) as tax_amount,
         0::numeric(18, 4) as cost_amount,
         coalesce(cancelled_cost_amount, 0)::numeric(18, 4) as cancelled_cost_amount,
+        0::numeric(18, 4) as returned_cost_amount,
         (line_type in ('sale', 'cancellation') and cancelled_cost_amount is null)::integer as unknown_cost_count
     from order_items
     where cancelled_date is not null
+
+),
+
+lines_returned as (
+
+    select
+        source_system,
+        returned_date as day,
+        order_id,
+        customer_id,
+        product_id,
+        currency,
+        0 as order_count,
+        0 as kept_order_count,
+        0 as cancelled_order_count,
+        0 as unit_count,
+        0 as cancelled_unit_count,
+        returned_quantity as returned_unit_count,
+        0::numeric(18, 4) as gross_amount,
+        0::numeric(18, 4) as discount_amount,
+        0::numeric(18, 4) as cancelled_amount,
+        refund_amount,
+        0::numeric(18, 4) as fee_amount,
+        0::numeric(18, 4) as adjustment_amount,
+        0::numeric(18, 4) as shipping_amount,
+        0::numeric(18, 4) as tax_amount,
+        0::numeric(18, 4) as cost_amount,
+        0::numeric(18, 4) as cancelled_cost_amount,
+        coalesce(returned_cost_amount, 0)::numeric(18, 4) as returned_cost_amount,
+        (returned_cost_amount is null)::integer as unknown_cost_count
+    from returns
 
 ),
 
@@ -148,6 +195,8 @@ united as (
     select * from lines_ordered
     union all
     select * from lines_cancelled
+    union all
+    select * from lines_returned
 
 )
 

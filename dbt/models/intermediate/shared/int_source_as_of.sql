@@ -10,18 +10,14 @@ with ledger as (
     select * from {{ source('raw', 'load_ledger') }}
 ),
 
-run as (
-    select coalesce(max(load_id_to), 0) as load_id_to from {{ source('ops', 'current_run') }}
-),
-
--- what is in effect for each path as of the run: its latest version that took effect
+-- what is in effect for each path: its latest version that took effect
 in_effect as (
     select distinct on (ledger.source, ledger.path)
         ledger.source,
         ledger.status,
         ledger.business_date
     from ledger
-    inner join run on ledger.load_id <= run.load_id_to
+    where ledger.load_id is not null
     order by ledger.source asc, ledger.path asc, ledger.version desc
 )
 

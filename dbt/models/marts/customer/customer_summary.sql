@@ -67,6 +67,7 @@ measured as (
         coalesce(totals.cancelled_order_count, 0) as cancelled_order_count,
         coalesce(totals.unit_count, 0) as unit_count,
         coalesce(totals.cancelled_unit_count, 0) as cancelled_unit_count,
+        coalesce(totals.returned_unit_count, 0) as returned_unit_count,
         coalesce(totals.gross_amount, 0) as gross_amount,
         coalesce(totals.discount_amount, 0) as discount_amount,
         coalesce(totals.cancelled_amount, 0) as cancelled_amount,
@@ -77,7 +78,9 @@ measured as (
         coalesce(totals.tax_amount, 0) as tax_amount,
         case
             when coalesce(totals.unknown_cost_count, 0) = 0
-                then coalesce(totals.cost_amount - totals.cancelled_cost_amount, 0)
+                then coalesce(
+                    {{ kept_cost('totals.cost_amount', 'totals.cancelled_cost_amount', 'totals.returned_cost_amount') }}, 0
+                )
         end as kept_cost_amount,
         coalesce(
             {{ net_amount(
@@ -181,6 +184,7 @@ final as (
         measured.cancelled_order_count,
         measured.unit_count,
         measured.cancelled_unit_count,
+        measured.returned_unit_count,
         measured.gross_amount::numeric(18, 4) as gross_amount,
         measured.discount_amount::numeric(18, 4) as discount_amount,
         measured.cancelled_amount::numeric(18, 4) as cancelled_amount,

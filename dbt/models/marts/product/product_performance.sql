@@ -66,11 +66,12 @@ totals as (
         sum(order_count)::bigint as order_count,
         sum(unit_count)::bigint as unit_count,
         sum(cancelled_unit_count)::bigint as cancelled_unit_count,
+        sum(returned_unit_count)::bigint as returned_unit_count,
         sum(gross_amount) as gross_amount,
         sum(discount_amount) as discount_amount,
         sum(cancelled_amount) as cancelled_amount,
         sum(refund_amount) as refund_amount,
-        sum(cost_amount - cancelled_cost_amount) as kept_cost_amount,
+        sum({{ kept_cost('cost_amount', 'cancelled_cost_amount', 'returned_cost_amount') }}) as kept_cost_amount,
         sum(unknown_cost_count) as unknown_cost_count
     from product_months
     group by source_system, product_id
@@ -110,6 +111,7 @@ measured as (
         coalesce(totals.order_count, 0) as order_count,
         coalesce(totals.unit_count, 0) as unit_count,
         coalesce(totals.cancelled_unit_count, 0) as cancelled_unit_count,
+        coalesce(totals.returned_unit_count, 0) as returned_unit_count,
         coalesce(totals.gross_amount, 0) as gross_amount,
         coalesce(totals.discount_amount, 0) as discount_amount,
         coalesce(totals.cancelled_amount, 0) as cancelled_amount,
@@ -195,6 +197,7 @@ final as (
         measured.order_count,
         measured.unit_count,
         measured.cancelled_unit_count,
+        measured.returned_unit_count,
         measured.gross_amount::numeric(18, 4) as gross_amount,
         measured.discount_amount::numeric(18, 4) as discount_amount,
         measured.cancelled_amount::numeric(18, 4) as cancelled_amount,

@@ -54,7 +54,7 @@ measured as (
     select
         *,
         {{ net_amount('gross_amount', 'discount_amount', 'cancelled_amount', 'refund_amount') }} as net_amount,
-        case when unknown_cost_count = 0 then cost_amount - cancelled_cost_amount end as kept_cost_amount,
+        {{ known_kept_cost() }} as kept_cost_amount,
         (
             period_start + case period_type
                 when 'day' then interval '1 day'
@@ -89,6 +89,7 @@ final as (
         coalesce(period_customers.customer_count, 0) as customer_count,
         measured.unit_count,
         measured.cancelled_unit_count,
+        measured.returned_unit_count,
         measured.gross_amount::numeric(18, 4) as gross_amount,
         measured.discount_amount::numeric(18, 4) as discount_amount,
         measured.cancelled_amount::numeric(18, 4) as cancelled_amount,

@@ -1,28 +1,26 @@
+{#- Entity of a file, what its columns are the key of, and the columns. A branch for each, and not all keys in one row:
+    who asks for one entity then reads only the files that name it, and the many events for their sessions alone. -#}
+{%- set keys = [
+    ('customers', 'customers', ['customer_id']),
+    ('orders', 'customers', ['customer_id']),
+    ('products', 'products', ['product_id']),
+    ('order_items', 'products', ['product_id']),
+    ('orders', 'orders', ['order_id']),
+    ('order_items', 'orders', ['order_id']),
+    ('order_items', 'order_items', ['order_item_id']),
+    ('payments', 'payments', ['payment_id']),
+    ('payments', 'paid_orders', ['order_id']),
+    ('returns', 'returns', ['return_id']),
+    ('returns', 'returned_order_items', ['order_item_id']),
+    ('inventory', 'inventory', ['product_id', 'snapshot_date']),
+    ('web_events', 'web_events', ['event_id']),
+    ('web_events', 'sessions', ['session_id']),
+    ('marketing_spend', 'marketing_spend', ['spend_date', 'channel', 'campaign']),
+] -%}
+{#- as staging spells them -#}
+{%- set normalised = ['channel', 'campaign'] -%}
+
 with
-
-customers as (
-
-    select * from {{ source('ecommerce', 'customers') }}
-
-),
-
-products as (
-
-    select * from {{ source('ecommerce', 'products') }}
-
-),
-
-orders as (
-
-    select * from {{ source('ecommerce', 'orders') }}
-
-),
-
-order_items as (
-
-    select * from {{ source('ecommerce', 'order_items') }}
-
-),
 
 files as not materialized (
 
@@ -31,83 +29,75 @@ files as not materialized (
 
 ),
 
-removed_keys as (
+kept_keys as not materialized (
 
-    select * from {{ source('raw', 'removed_keys') }}
+    -- of rows that were taken out, and of rows that were rejected
+    select
+        entity,
+        keys,
+        load_id
+    from {{ source('raw', 'removed_keys') }}
     where source = 'ecommerce'
 
-),
-
-rejected_rows as (
-
-    select * from {{ source('raw', 'rejected_rows') }}
-    where source = 'ecommerce'
-
-),
-
-delivered as (
-
-    select _file_id, customer_id, null as product_id, null as order_id, null as order_item_id from customers
     union all
-    select _file_id, null, product_id, null, null from products
-    union all
-    select _file_id, customer_id, null, order_id, null from orders
-    union all
-    select _file_id, null, product_id, order_id, order_item_id from order_items
+
+    select
+        rejected_rows.entity,
+        rejected_rows.keys,
+        files.load_id
+    from {{ source('raw', 'rejected_rows') }} as rejected_rows
+    inner join files
+        on files.file_id = rejected_rows.file_id
+    where rejected_rows.source = 'ecommerce'
 
 ),
 
 all_keys as (
 
+    {% for entity, identified, columns in keys -%}
+    {%- set delivered_key, kept_key = [], [] -%}
+    {%- for column in columns -%}
+        {%- set kept = "keys ->> '" ~ column ~ "'" -%}
+        {%- set delivered = 'delivered.' ~ column -%}
+        {%- if column.endswith('_date') -%}
+            {%- set delivered = 'to_char(' ~ delivered ~ ", 'YYYY-MM-DD')" -%}
+        {%- endif -%}
+        {%- do delivered_key.append('lower(btrim(' ~ delivered ~ '))' if column in normalised else delivered) -%}
+        {%- do kept_key.append('lower(btrim(' ~ kept ~ '))' if column in normalised else '(' ~ kept ~ ')') -%}
+    {%- endfor -%}
     select
-        files.load_id,
-        delivered.customer_id,
-        delivered.product_id,
-        delivered.order_id,
-        delivered.order_item_id
-    from delivered
+        '{{ identified }}' as entity,
+        {{ delivered_key | join(" || '|' || ") }} as key,
+        files.load_id
+    from {{ source('ecommerce', entity) }} as delivered
     inner join files
         on files.file_id = delivered._file_id
 
     union all
 
     select
-        load_id,
-        keys ->> 'customer_id',
-        keys ->> 'product_id',
-        keys ->> 'order_id',
-        keys ->> 'order_item_id'
-    from removed_keys
+        '{{ identified }}',
+        {{ kept_key | join(" || '|' || ") }},
+        load_id
+    from kept_keys
+    where entity = '{{ entity }}'
 
+    {% if not loop.last -%}
     union all
 
-    select
-        files.load_id,
-        rejected_rows.keys ->> 'customer_id',
-        rejected_rows.keys ->> 'product_id',
-        rejected_rows.keys ->> 'order_id',
-        rejected_rows.keys ->> 'order_item_id'
-    from rejected_rows
-    inner join files
-        on files.file_id = rejected_rows.file_id
+    {% endif -%}
+    {%- endfor %}
 
 ),
 
 touched as (
 
     select distinct
-        touched.entity,
-        touched.key,
-        all_keys.load_id
+        entity,
+        key,
+        load_id
     from all_keys
-    cross join lateral (
-        values
-            ('customers', all_keys.customer_id),
-            ('products', all_keys.product_id),
-            ('orders', all_keys.order_id),
-            ('order_items', all_keys.order_item_id)
-    ) as touched (entity, key)
-    where touched.key is not null
+    where key is not null
 
 )
 

@@ -1,3 +1,11 @@
+{#- What the columns of a line are the keys of; items are replaced with their order. A branch for each, so that who asks
+    for what no line is the key of reads no line. -#}
+{%- set keys = [
+    ('orders', 'invoice_no'),
+    ('products', 'stock_code'),
+    ('customers', "nullif(split_part(customer_id, '.', 1), '')"),
+] -%}
+
 with
 
 lines as (
@@ -27,7 +35,7 @@ rejected_rows as (
 
 ),
 
-all_keys as (
+all_keys as not materialized (
 
     select
         files.load_id,
@@ -60,21 +68,29 @@ all_keys as (
 
 ),
 
+identified as (
+
+    {% for entity, key in keys -%}
+    select
+        '{{ entity }}' as entity,
+        {{ key }} as key,
+        load_id
+    from all_keys
+    {% if not loop.last -%}
+    union all
+    {% endif -%}
+    {%- endfor %}
+
+),
+
 touched as (
 
-    -- items are replaced with their order
     select distinct
-        touched.entity,
-        touched.key,
-        all_keys.load_id
-    from all_keys
-    cross join lateral (
-        values
-            ('orders', all_keys.invoice_no),
-            ('products', all_keys.stock_code),
-            ('customers', nullif(split_part(all_keys.customer_id, '.', 1), ''))
-    ) as touched (entity, key)
-    where touched.key is not null
+        entity,
+        key,
+        load_id
+    from identified
+    where key is not null
 
 )
 

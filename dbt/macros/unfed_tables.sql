@@ -1,0 +1,43 @@
+{#- The conformed entities (`orders` for stg_orders …) a model is made from, through every model between. -#}
+{%- macro entities_behind(unique_id) -%}
+    {%- set found, pending, seen = [], [unique_id], [] -%}
+    {#- Jinja has no `while`: the graph has fewer nodes than this range. -#}
+    {%- for _ in range(graph.nodes | length) if pending -%}
+        {%- set node = graph.nodes[pending.pop()] -%}
+        {%- for parent in node.depends_on.nodes if parent in graph.nodes and parent not in seen -%}
+            {%- do seen.append(parent) -%}
+            {%- set name = graph.nodes[parent].name -%}
+            {%- if name.startswith('stg_') and '__' not in name -%}
+                {%- do found.append(name[4:]) -%}
+            {%- else -%}
+                {%- do pending.append(parent) -%}
+            {%- endif -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {%- do return(found) -%}
+{%- endmacro -%}
+
+
+{#- The published tables a source cannot feed: [(source, table, reason)]. Contracts say what a source feeds
+    (`feeds`), the project's graph what a table is made from. A table that is empty without some of that names it,
+    `meta: {needs: [products]}`; else it is empty for a source that feeds nothing of it but customers and products,
+    which come with orders alone. -#}
+{%- macro unfed_tables() -%}
+    {%- set found = [] -%}
+    {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.schema == 'marts_build' -%}
+        {%- set entities = entities_behind(node.unique_id) | reject('equalto', 'touched') | unique | sort -%}
+        {%- set needs = node.config.meta.get('needs') -%}
+        {%- for source in sources_feeding('touched') -%}
+            {%- set missing, fed = [], [] -%}
+            {%- for entity in needs or entities | reject('in', ['customers', 'products']) -%}
+                {%- do (fed if source in sources_feeding(entity) else missing).append(entity) -%}
+            {%- endfor -%}
+            {%- if missing and (needs or not fed) -%}
+                {%- do found.append((
+                    source, node.name, 'The files of ' ~ source ~ ' have no ' ~ missing | join(', ') | replace('_', ' ')
+                )) -%}
+            {%- endif -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {%- do return(found | sort) -%}
+{%- endmacro -%}
