@@ -21,5 +21,5 @@ def built_once(
         settings_for(postgres, "dbt_examples_full", folder),
         folder,
     )
-    warehouse.prepare(template_database, "ecommerce", "online_retail")
+    warehouse.prepare(template_database, "ecommerce", "online_retail", "sales")
     return warehouse

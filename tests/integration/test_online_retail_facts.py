@@ -100,6 +100,7 @@ def test_every_fact_holds_from_the_ledger_to_the_marts(warehouse: Warehouse) -> 
         _check_sales_summary(warehouse, schema)
         _check_customer_summary(warehouse, schema)
         _check_product_performance(warehouse, schema)
+    _check_reconciliation(warehouse)
 
     before = warehouse.fingerprints()
     again = warehouse.run("again")
@@ -257,3 +258,50 @@ def _check_product_performance(warehouse: Warehouse, schema: str) -> None:
     )
     assert (gross, -cancelled) == (SALES, CANCELLATIONS)
     assert count == 4_070  # every stock code, those of fees and adjustments among them
+
+
+def _check_reconciliation(warehouse: Warehouse) -> None:
+    """The way of the money, as an analyst sees it: each difference by its name."""
+    chain = warehouse.rows(
+        """
+        select from_layer, to_layer, measure, sum(value_from), sum(value_to), bool_and(is_explained)
+        from ops.layer_reconciliation
+        where source_system = 'online_retail' and entity in ('lines', 'order_items')
+            and measure in ('total', 'gross', 'net') and to_layer <> 'marts'
+        group by 1, 2, 3
+        order by 1, 2, 3
+        """
+    )
+    assert [row[:5] for row in chain] == [
+        ("file", "raw", "gross", TOTAL, TOTAL),
+        ("file", "raw", "total", TOTAL, TOTAL),
+        ("raw", "staging", "gross", TOTAL, TOTAL),
+        ("raw", "staging", "total", TOTAL, TOTAL),
+        ("staging", "warehouse", "gross", TOTAL, SALES),
+        ("staging", "warehouse", "total", TOTAL, TOTAL),
+        ("warehouse", "marts_build", "gross", SALES, SALES),
+        ("warehouse", "marts_build", "net", TOTAL, SALES + CANCELLATIONS),
+    ]
+    assert all(row[5] for row in chain)
+    named = warehouse.rows(
+        """
+        select measure, difference_name, sum(difference), sum(row_count)
+        from ops.layer_differences
+        where source_system = 'online_retail' and entity = 'order_items'
+        group by 1, 2
+        """
+    )
+    lines, taken_back = LINE_TYPES["cancellation"]
+    fees, adjustments = (FEES, LINE_TYPES["fee"][0]), (ADJUSTMENTS, LINE_TYPES["adjustment"][0])
+    assert {row[:2]: row[2:] for row in named} == {
+        ("gross", "cancellation_line"): (-taken_back, lines),
+        ("gross", "fee"): (-fees[0], fees[1]),
+        ("gross", "adjustment"): (-adjustments[0], adjustments[1]),
+        ("net", "fee"): (-fees[0], fees[1]),
+        ("net", "adjustment"): (-adjustments[0], adjustments[1]),
+    }
+    assert warehouse.row(
+        "select count(*), bool_and(is_explained), count(distinct business_date) "
+        "from ops.layer_reconciliation where source_system = 'online_retail' "
+        "and to_object = 'warehouse.fact_order_items' and measure = 'rows'"
+    ) == (305, True, 305)

@@ -89,12 +89,18 @@ def environment(settings: Settings) -> Iterator[None]:
 
 
 class DbtDatabase:
-    """One database and the project parsed for it."""
+    """One database and the project parsed for it.
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    Args:
+        settings: Of the database.
+        folder: dbt's folder.
+        manifest: The project, where it is parsed for a database of this name already.
+    """
+
+    def __init__(self, settings: Settings, folder: Path, manifest: Any = None) -> None:
         self.settings = settings
         self.folder = folder
-        self._manifest: Any = None
+        self._manifest = manifest
 
     def invoke(self, *arguments: str) -> Any:
         """Run dbt in this process; its result as dbtRunner gives it."""

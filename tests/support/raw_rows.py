@@ -223,3 +223,67 @@ def product(product_id: str, at: str, **values: Any) -> dict[str, Any]:
         "is_active": True,
         "updated_at": at,
     } | values
+
+
+def payment(payment_id: str, order_id: str, at: str, **values: Any) -> dict[str, Any]:
+    """A captured payment of an order of one item: 27, shipping and tax included."""
+    return {
+        "payment_id": payment_id,
+        "order_id": order_id,
+        "paid_at": at,
+        "method": "credit_card",
+        "amount": 27,
+        "status": "captured",
+    } | values
+
+
+def returned(return_id: str, item_id: str, at: str, **values: Any) -> dict[str, Any]:
+    """One of an item's two units sent back, for half of its 20."""
+    return {
+        "return_id": return_id,
+        "order_item_id": item_id,
+        "returned_at": at,
+        "quantity": 1,
+        "reason": "changed_mind",
+        "refund_amount": 10,
+    } | values
+
+
+def stock(product_id: str, date: str, on_hand: int, **values: Any) -> dict[str, Any]:
+    """A product's stock at the end of a day on which nothing came in or was sold."""
+    return {
+        "product_id": product_id,
+        "snapshot_date": date,
+        "on_hand": on_hand,
+        "received": 0,
+        "sold": 0,
+    } | values
+
+
+def web_event(event_id: str, at: str, **values: Any) -> dict[str, Any]:
+    """A customer looks at a product."""
+    return {
+        "event_id": event_id,
+        "customer_id": "C1",
+        "session_id": "S1",
+        "event_type": "product_view",
+        "product_id": "P1",
+        "event_timestamp": at,
+        "user_agent": "Mozilla/5.0",
+        "ip_address": "192.0.2.1",
+        "page_url": "https://shop.example/products/P1",
+        "device_type": "desktop",
+        "country": "US",
+    } | values
+
+
+def spend(date: str, **values: Any) -> dict[str, Any]:
+    """What a campaign cost on a day."""
+    return {
+        "spend_date": date,
+        "channel": "email",
+        "campaign": "spring",
+        "impressions": 1000,
+        "clicks": 50,
+        "spend": 12.5,
+    } | values

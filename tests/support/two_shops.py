@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from tests.support.raw_rows import RawRows, customer, item, order, product
+from tests.support.raw_rows import (
+    RawRows,
+    customer,
+    item,
+    order,
+    payment,
+    product,
+    returned,
+    spend,
+    stock,
+    web_event,
+)
 
 
 def load_two_shops(raw: RawRows) -> None:
@@ -57,6 +68,40 @@ def load_two_shops(raw: RawRows) -> None:
         "orders",
         "2026-03-06",
         [order("O9", at(6), goods=0, shipping_cost=0, tax_amount=0, total_amount=0)],
+    )
+
+    # RT2 is of a cancelled order, RT9 waits for its item
+    raw.load(
+        "ecommerce",
+        "returns",
+        "2026-03-05",
+        [returned("RT1", "I4", at(5)), returned("RT2", "I3", at(5)), returned("RT9", "I99", at(5))],
+    )
+
+    # O2's second attempt is paid back; PM9 waits for its order
+    raw.load(
+        "ecommerce",
+        "payments",
+        "2026-03-05",
+        [
+            payment("PM1", "O2", at(2), status="failed"),
+            payment("PM2", "O2", at(3)),
+            payment("PM3", "O2", at(5), status="refunded"),
+            payment("PM9", "O99", at(5)),
+        ],
+    )
+    raw.load(
+        "ecommerce",
+        "inventory",
+        "2026-03-05",
+        [stock("P1", "2026-03-04", 3), stock("P1", "2026-03-05", 0, sold=3), stock("P9", "2026-03-05", 1)],
+    )
+    raw.load("ecommerce", "marketing_spend", "2026-03-05", [spend("2026-03-04"), spend("2026-03-05")])
+    raw.load(
+        "ecommerce",
+        "web_events",
+        "2026-03-05",
+        [web_event("EV1", at(4)), web_event("EV2", at(5), event_type="purchase", product_id=None)],
     )
 
     def line(invoice: str, code: str, quantity: int, price: float, who: str | None) -> dict[str, object]:

@@ -175,14 +175,14 @@ def test_a_stale_source_alerts_and_recovers_and_past_days_say_nothing(
 ) -> None:
     raw.load("ecommerce", "orders", "2026-03-25", [])
     statuses = {r.source: r.status for r in check_freshness(settings, "r26", dt.date(2026, 3, 26))}
-    assert statuses == {"ecommerce": "warn", "online_retail": "none"}
+    assert statuses == {"ecommerce": "warn", "online_retail": "none", "sales": "none"}
     assert evaluate(settings, "r26").opened == ()
     check_freshness(settings, "r31", dt.date(2026, 3, 31))
     assert evaluate(settings, "r31").opened == ("Source stale: ecommerce has no data since 2026-03-25",)
     assert "6 days before 2026-03-31" in text(inbox)
     # A run for a past day, where the source was fresh, closes nothing.
-    [past, _] = check_freshness(settings, "r25", dt.date(2026, 3, 25))
-    assert past.status == "fresh"
+    past = {r.source: r.status for r in check_freshness(settings, "r25", dt.date(2026, 3, 25))}
+    assert past["ecommerce"] == "fresh"
     assert evaluate(settings, "r25").closed == ()
     raw.load("ecommerce", "orders", "2026-03-31", [])
     check_freshness(settings, "r31", dt.date(2026, 3, 31))

@@ -339,6 +339,56 @@ def test_a_load_after_the_freeze_waits_for_the_next_run_and_is_not_lost(
     assert warehouse.fingerprints() == warehouse.full_fingerprints()
 
 
+def test_a_changed_macro_computes_anew_what_is_made_with_it(
+    warehouse: DbtWarehouse, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also through another macro: the facts call line_amounts(), and that calls gross_amount()."""
+    first_day(shop)
+    warehouse.run()
+    marks = "select model, definition from ops.model_marks order by 1"
+    gross = "select sum(gross_amount) from warehouse.fact_order_items"
+    before, [(amount,)] = dict(warehouse.query(marks)), warehouse.query(gross)
+    macro = warehouse.incremental.manifest.macros["macro.ecommerce_dw.gross_amount"]
+    doubled = macro.macro_sql.replace("* {{ unit_price }}", "* 2 * {{ unit_price }}")
+    monkeypatch.setattr(macro, "macro_sql", doubled)
+
+    warehouse.run()
+
+    assert amount > 0
+    assert warehouse.query(gross) == [(2 * amount,)]
+    changed = {model for model, definition in warehouse.query(marks) if definition != before[model]}
+    assert changed == {"fact_orders", "fact_order_items"}
+
+
+def item_moves_to_a_touched_order_of_a_new_customer(shop: Shop) -> None:
+    """I1 leaves order O1, which nothing else touches, for O2, which now is a customer's nobody knows yet."""
+    shop.load(SHOP, "order_items", "2026-02-10", [item("I1", "O2", "2026-02-10 09:00+00")])
+    shop.load(SHOP, "customers", "2026-02-10", [customer("C9", "2026-01-01 08:00+00")])
+    shop.load(SHOP, "orders", "2026-02-10", [order("O2", at(5, 11), customer_id="C9", updated_at=at(20))])
+
+
+def item_leaves_a_touched_order(shop: Shop) -> None:
+    """I3 leaves O2 for O1."""
+    shop.load(SHOP, "order_items", "2026-02-10", [item("I3", "O1", "2026-02-10 09:00+00")])
+
+
+@pytest.mark.parametrize(
+    "late", [item_moves_to_a_touched_order_of_a_new_customer, item_leaves_a_touched_order]
+)
+def test_what_is_loaded_between_freeze_and_build_leaves_nothing_twice_and_nothing_out(
+    warehouse: DbtWarehouse, shop: Shop, late: Callable[[Shop], None]
+) -> None:
+    first_day(shop)
+    warehouse.run()
+    shop.load(SHOP, "orders", "2026-02-03", [order("O2", at(5, 11), customer_id="C2", updated_at=at(7))])
+    warehouse.freeze()
+    late(shop)
+    warehouse.build()
+    assert warehouse.fingerprints() == warehouse.full_fingerprints()
+    warehouse.run()
+    assert warehouse.fingerprints() == warehouse.full_fingerprints()
+
+
 def test_a_refused_correction_leaves_an_incomplete_order_incomplete(
     warehouse: DbtWarehouse, shop: Shop
 ) -> None:

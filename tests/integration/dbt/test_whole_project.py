@@ -23,6 +23,7 @@ def test_every_node_builds_every_test_passes_and_every_column_is_described(
     assert set(nodes) == expected | unit_tests
     assert set(nodes.values()) == {"success", "pass"}
     assert _undescribed(warehouse) == []
+    assert _of_another_type(warehouse) == []
 
 
 def _undescribed(warehouse: DbtWarehouse) -> list[tuple[str]]:
@@ -44,6 +45,37 @@ def _undescribed(warehouse: DbtWarehouse) -> list[tuple[str]]:
         order by 1
         """
     )
+
+
+def _of_another_type(warehouse: DbtWarehouse) -> list[tuple[str, str, str | None]]:
+    """Columns of models and seeds whose type is not the one their yml says: column, type, what is said."""
+    said = {
+        (node.schema, node.name, column.name): column.data_type
+        for node in warehouse.incremental.manifest.nodes.values()
+        if node.resource_type in ("model", "seed")
+        for column in node.columns.values()
+    }
+    types = ", ".join(f"'{type_}'" for type_ in {*said.values()} - {None})
+    canonical = dict(
+        warehouse.query(
+            f"select t, format_type(to_regtype(t), to_regtypemod(t)) from unnest(array[{types}]) as t"
+        )
+    )
+    found = warehouse.query(
+        """
+        select n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod)
+        from pg_class as c
+        join pg_namespace as n on n.oid = c.relnamespace
+        join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+        where c.relkind in ('r', 'v', 'p')
+        order by n.nspname, c.relname, a.attnum
+        """
+    )
+    return [
+        (f"{schema}.{name}.{column}", type_, said[schema, name, column])
+        for schema, name, column, type_ in found
+        if (schema, name, column) in said and canonical.get(said[schema, name, column]) != type_
+    ]
 
 
 def test_every_model_says_its_grain_has_a_tested_key_a_group_and_where_published_a_contract(

@@ -130,7 +130,8 @@ def test_a_refusal_is_tried_again_under_another_contract(shop: Shop) -> None:
     columns = tuple(
         dataclasses.replace(c, is_required=False) if c.name == "price" else c for c in PRODUCTS.columns
     )
-    shop.contracts = {"shop": {"products": dataclasses.replace(PRODUCTS, hash="2", columns=columns)}}
+    looser = dataclasses.replace(PRODUCTS, hash="2", version="1.1.0", columns=columns)
+    shop.contracts = {"shop": {"products": looser}}
 
     assert shop.load().files_loaded == 1
     assert [row[1:] for row in shop.ledger()] == [(1, "refused", 0, 0, 0), (2, "loaded", 1, 1, 0)]

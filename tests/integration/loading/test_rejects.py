@@ -38,6 +38,23 @@ def test_law_1_records_are_loaded_or_rejected_and_blank_lines_are_none(shop: Sho
     }
 
 
+@pytest.mark.parametrize("files", [1, 3])
+def test_a_bad_row_is_found_behind_a_first_record_of_several_lines(shop: Shop, files: int) -> None:
+    """COPY does not count the lines inside its first record: only then does it know what ends a line."""
+    content = '\nA1,"Mug\nwith\near",1\nA2,"Cup\nof tin",x\nA3,Jug,3\nA4,"Pot\n",y\nA5,Pan,5\n'
+    for number in range(1, files + 1):
+        shop.land(day(number), content, header=SHORT)
+
+    summary = shop.load()
+
+    assert summary.files_failed == 0, summary.outcomes
+    assert summary.rows_loaded == 3 * files
+    assert shop.query("select distinct line_number, raw_line, reasons from raw.rejected_rows order by 1") == [
+        (6, 'A2,"Cup\nof tin",x', ['price: invalid input syntax for type numeric: "x"']),
+        (9, 'A4,"Pot\n",y', ['price: invalid input syntax for type numeric: "y"']),
+    ]
+
+
 def test_bytes_that_are_no_utf8_and_nul_are_kept_readably_and_as_they_were(shop: Shop) -> None:
     shop.land(day(1), b"A1,Mug,1\nA2,C\xe9p,x\nA3,J\0g,3\nA4,Caf\xc3\xa9,4\n", header=SHORT)
 
@@ -81,6 +98,24 @@ def test_one_stray_quotation_mark_takes_no_other_line_with_it(shop: Shop) -> Non
 
     assert (summary.rows_loaded, summary.rows_rejected) == (299, 1)
     assert shop.reasons() == {11: ["a quotation mark is opened and not closed"]}
+
+
+@pytest.mark.parametrize("name", ["Mug", '"Mug, blue"'])
+def test_two_stray_quotation_marks_do_not_take_the_lines_between_with_them(shop: Shop, name: str) -> None:
+    rows = [f"A{n},{name},1\n" for n in range(1, 301)]
+    rows[9], rows[14] = 'A10,5" plate,1\n', 'A15,7" plate,1\n'
+    rows[20] = 'A21,"two\nlines",x\n'
+    shop.land(day(1), "".join(rows), header=SHORT)
+
+    summary = shop.load()
+
+    assert (summary.rows_loaded, summary.rows_rejected) == (297, 3)
+    not_closed = ["a quotation mark is opened and not closed"]
+    assert shop.reasons() == {
+        11: not_closed,
+        16: not_closed,
+        22: ['price: invalid input syntax for type numeric: "x"'],
+    }
 
 
 def test_an_empty_field_is_null_quoted_or_not(shop: Shop) -> None:

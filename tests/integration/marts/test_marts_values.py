@@ -7,7 +7,7 @@ from decimal import Decimal as D
 import pytest
 
 from tests.support.dbt_warehouse import DbtWarehouse, Shop
-from tests.support.raw_rows import customer, item, order, product
+from tests.support.raw_rows import customer, item, order, product, returned
 
 SHOP = "ecommerce"
 LAYERS = "tag:layer_warehouse tag:layer_marts"
@@ -17,7 +17,8 @@ LAYERS = "tag:layer_warehouse tag:layer_marts"
 def built(warehouse: DbtWarehouse, shop: Shop) -> DbtWarehouse:
     """C1 placed three orders of 40, one of which was cancelled two months later; a guest placed one of 20.
 
-    Each item is 2 x 11 - 2 = 20. P1 costs 6, P2 costs 3.
+    Each item is 2 x 11 - 2 = 20. P1 costs 6, P2 costs 3. One P1 of the third order comes back for 10;
+    one of the cancelled order takes nothing more back.
     """
     made = "2025-01-01 08:00+00"
     shop.load(SHOP, "customers", "2026-01-05", [customer("C1", made), customer("C2", made)])
@@ -53,6 +54,8 @@ def built(warehouse: DbtWarehouse, shop: Shop) -> DbtWarehouse:
             )
         ],
     )  # fmt: skip
+    back = "2026-01-20 08:00+00"
+    shop.load(SHOP, "returns", "2026-01-20", [returned("RT1", "O3-1", back), returned("RT2", "O1-1", back)])
     warehouse.run(select=LAYERS)
     return warehouse
 
@@ -61,14 +64,14 @@ def test_the_customer_summary_is_as_reckoned_by_hand(built: DbtWarehouse) -> Non
     assert built.query(
         """
         select order_count, cancelled_order_count, frequency, unit_count, gross_amount, discount_amount,
-            cancelled_amount, net_amount, cost_amount, margin_amount, average_order_value,
-            first_order_date::text, last_order_date::text, as_of_date::text, recency_days,
-            average_days_between_orders, favourite_category, activity_status, rfm_segment
+            cancelled_amount, returned_unit_count, refund_amount, net_amount, cost_amount, margin_amount,
+            average_order_value, first_order_date::text, last_order_date::text, as_of_date::text,
+            recency_days, average_days_between_orders, favourite_category, activity_status, rfm_segment
         from marts_build.customer_summary where customer_id = 'C1'
         """
     ) == [
         (
-            3, 1, 2, 12, D(132), D(12), D(40), D(80), D(36), D(44), D(40),
+            3, 1, 2, 12, D(132), D(12), D(40), 1, D(10), D(70), D(30), D(40), D(40),
             "2025-11-30", "2026-01-05", "2026-01-31", 26, D(5), "Home", "active", "Champions",
         )
     ]  # fmt: skip
@@ -82,32 +85,34 @@ def test_the_sales_summary_is_as_reckoned_by_hand(built: DbtWarehouse) -> None:
     assert built.query(
         """
         select period_type, period_start::text, order_count, cancelled_order_count, customer_count,
-            gross_amount, net_amount, margin_amount, shipping_amount, guest_net_amount, is_complete
+            gross_amount, refund_amount, net_amount, margin_amount, shipping_amount, guest_net_amount,
+            is_complete
         from marts_build.sales_summary where period_type in ('month', 'quarter') order by 1, 2
         """
     ) == [
-        ("month", "2025-11-01", 1, 0, 1, D(44), D(40), D(22), D(5), D(0), True),
-        ("month", "2025-12-01", 1, 0, 1, D(44), D(40), D(22), D(5), D(0), True),
-        ("month", "2026-01-01", 2, 1, 1, D(66), D(20), D(14), D(10), D(20), True),
-        ("quarter", "2025-10-01", 2, 0, 1, D(88), D(80), D(44), D(10), D(0), True),
-        ("quarter", "2026-01-01", 2, 1, 1, D(66), D(20), D(14), D(10), D(20), False),
+        ("month", "2025-11-01", 1, 0, 1, D(44), D(0), D(40), D(22), D(5), D(0), True),
+        ("month", "2025-12-01", 1, 0, 1, D(44), D(0), D(40), D(22), D(5), D(0), True),
+        ("month", "2026-01-01", 2, 1, 1, D(66), D(10), D(10), D(10), D(10), D(20), True),
+        ("quarter", "2025-10-01", 2, 0, 1, D(88), D(0), D(80), D(44), D(10), D(0), True),
+        ("quarter", "2026-01-01", 2, 1, 1, D(66), D(10), D(10), D(10), D(10), D(20), False),
     ]  # fmt: skip
 
 
 def test_the_product_performance_is_as_reckoned_by_hand(built: DbtWarehouse) -> None:
     assert built.query(
         """
-        select product_id, order_count, unit_count, cancelled_unit_count, net_amount, cost_amount,
-            margin_amount, net_share, abc_class, recent_net_amount, previous_net_amount, trend
+        select product_id, order_count, unit_count, cancelled_unit_count, returned_unit_count, refund_amount,
+            net_amount, cost_amount, margin_amount, net_share, abc_class,
+            recent_net_amount, previous_net_amount, trend
         from marts_build.product_performance order by 1
         """
     ) == [
         (
-            "P1", 3, 6, 2, D(40), D(24), D(16), D("0.4"), "A", D(0), D(20),
+            "P1", 3, 6, 2, 1, D(10), D(30), D(18), D(12), D("0.333333"), "A", D(-10), D(20),
             "falling",
         ),
         (
-            "P2", 4, 8, 2, D(60), D(18), D(42), D("0.6"), "A", D(20), D(20),
+            "P2", 4, 8, 2, 0, D(0), D(60), D(18), D(42), D("0.666667"), "A", D(20), D(20),
             "stable",
         ),
     ]  # fmt: skip
@@ -122,6 +127,10 @@ def test_the_product_performance_is_as_reckoned_by_hand(built: DbtWarehouse) -> 
         ),
         (
             "delete from marts_build.sales_summary where period_type = 'day' and cancelled_amount > 0",
+            "sales_summary_days_equal_facts_to_the_cent",
+        ),
+        (
+            "update marts_build.sales_summary set refund_amount = 0, net_amount = net_amount + refund_amount",
             "sales_summary_days_equal_facts_to_the_cent",
         ),
         (

@@ -82,7 +82,7 @@ def built(
     try:
         connection.autocommit = True
         raw = RawRows(connection, settings)
-        raw.create_tables("ecommerce", "online_retail")
+        raw.create_tables("ecommerce", "online_retail", "sales")
         load_two_shops(raw)
         connection.autocommit = False
         open_run(connection, RUN, business_date=dt.date(2026, 3, 6))

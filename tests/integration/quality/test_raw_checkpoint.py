@@ -11,7 +11,18 @@ from ecommerce_dw import db
 from ecommerce_dw.freshness import check_freshness
 from ecommerce_dw.quality import ValidationSummary, validate
 from ecommerce_dw.settings import Settings
-from tests.support.raw_rows import RawRows, customer, item, order, product
+from tests.support.raw_rows import (
+    RawRows,
+    customer,
+    item,
+    order,
+    payment,
+    product,
+    returned,
+    spend,
+    stock,
+    web_event,
+)
 
 DAY = dt.date(2026, 3, 31)
 SHOP = "ecommerce"
@@ -34,11 +45,21 @@ def load_day(raw: RawRows, date: dt.date, count: int = 3, *, without: str = "") 
             raw.load(SHOP, entity, date, rows)
 
 
+#: A row of the day's files of the other entities.
+OTHERS = {
+    "payments": payment("PM1", f"O{DAY}-1", at(DAY)),
+    "returns": returned("RT1", f"I{DAY}-1", at(DAY)),
+    "inventory": stock("P1", str(DAY), 5),
+    "web_events": web_event("EV1", at(DAY)),
+    "marketing_spend": spend(str(DAY)),
+}
+
+
 @pytest.fixture
 def raw(owner: db.Connection, settings: Settings) -> RawRows:
     """Nine weeks of a shop, all published but the last day."""
     rows = RawRows(owner, settings)
-    rows.create_tables("ecommerce", "online_retail")
+    rows.create_tables("ecommerce", "online_retail", "sales")
     for back in range(62, 0, -1):
         load_day(rows, DAY - dt.timedelta(days=back), count=25 if back % 7 == 0 else 1)
     rows.publish()
@@ -53,6 +74,8 @@ def test_good_data_passes_and_every_expectation_leaves_a_row(
     raw: RawRows, settings: Settings, owner: db.Connection
 ) -> None:
     load_day(raw, DAY, count=25)
+    for entity, row in OTHERS.items():
+        raw.load(SHOP, entity, DAY, [row])
     summary = validate(settings, "raw", "run-1")
     assert failed(summary) == []
     assert summary.is_success
@@ -103,6 +126,10 @@ def _volume(raw: RawRows) -> None:
 
 def _missing(raw: RawRows) -> None:
     load_day(raw, DAY, count=25, without="products")
+
+
+def _missing_day(raw: RawRows) -> None:
+    load_day(raw, DAY + dt.timedelta(days=1), count=1)
 
 
 def _vanished_rows(raw: RawRows) -> None:
@@ -180,12 +207,40 @@ def _unknown(column: str) -> Callable[[RawRows], None]:
     return breaks
 
 
+def _again(entity: str, **changed: object) -> Callable[[RawRows], None]:
+    """A row comes once more, in another file and changed."""
+
+    def breaks(raw: RawRows) -> None:
+        load_day(raw, DAY, count=25)
+        raw.load(SHOP, entity, DAY, [OTHERS[entity]])
+        raw.load(SHOP, entity, DAY, [OTHERS[entity] | changed], part=".late")
+
+    return breaks
+
+
+def _unknown_of(entity: str, **names: str) -> Callable[[RawRows], None]:
+    """A row of four days ago names what never came."""
+
+    def breaks(raw: RawRows) -> None:
+        load_day(raw, DAY, count=25)
+        raw.load(SHOP, entity, DAY - dt.timedelta(days=4), [OTHERS[entity] | names])
+
+    return breaks
+
+
+def _captured_in_cents(raw: RawRows) -> None:
+    load_day(raw, DAY, count=25)
+    paid = [payment(f"PM{n}", f"O{DAY}-{n}", at(DAY), amount=2700) for n in range(25)]
+    raw.load(SHOP, "payments", DAY, paid)
+
+
 BREAKERS: dict[str, Callable[[RawRows], None]] = {
     "load_ledger.no file is refused": _refuse,
     "load_ledger.no tolerated file is refused": _tolerated,
     "load_ledger.rejected rows are settled": _reject,
     "load_ledger.row counts are like the same weekday's": _volume,
     "load_ledger.every entity of a source has its file": _missing,
+    "load_ledger.no day of a source is missing": _missing_day,
     "load_ledger.rows_loaded is what the tables hold": _vanished_rows,
     **{
         f"ecommerce__{entity}.versions of the same moment agree": _same_moment(entity)
@@ -197,6 +252,28 @@ BREAKERS: dict[str, Callable[[RawRows], None]] = {
     "ecommerce__orders.customer_id is delivered within 3 days": _unknown("customer_id"),
     "ecommerce__order_items.order_id is delivered within 3 days": _unknown("order_id"),
     "ecommerce__order_items.product_id is delivered within 3 days": _unknown("product_id"),
+    "ecommerce__payments.versions of the same moment agree": _again("payments", method="paypal"),
+    "ecommerce__returns.versions of the same moment agree": _again("returns", reason="defective"),
+    "ecommerce__inventory.versions agree": _again("inventory", on_hand=6),
+    "ecommerce__web_events.versions of the same moment agree": _again("web_events", city="Oslo"),
+    "ecommerce__marketing_spend.versions agree": _again("marketing_spend", clicks=51),
+    "ecommerce__payments.order_id never changes": _again(
+        "payments", order_id=f"O{DAY}-2", paid_at=at(DAY, 13)
+    ),
+    "ecommerce__returns.order_item_id never changes": _again(
+        "returns", order_item_id=f"I{DAY}-2", returned_at=at(DAY, 13)
+    ),
+    "ecommerce__web_events.session_id never changes": _again(
+        "web_events", session_id="S2", event_timestamp=at(DAY, 13)
+    ),
+    "ecommerce__payments.order_id is delivered within 3 days": _unknown_of("payments", order_id="X9"),
+    "ecommerce__returns.order_item_id is delivered within 3 days": _unknown_of("returns", order_item_id="X9"),
+    "ecommerce__inventory.product_id is delivered within 3 days": _unknown_of("inventory", product_id="X9"),
+    "ecommerce__web_events.customer_id is delivered within 3 days": _unknown_of(
+        "web_events", customer_id="X9"
+    ),
+    "ecommerce__web_events.product_id is delivered within 3 days": _unknown_of("web_events", product_id="X9"),
+    "ecommerce__payments.a day's captured payments add up to their orders": _captured_in_cents,
     "ecommerce__order_items.line_total is quantity * unit_price - discount_amount": _line_total,
     "ecommerce__order_items.a day's lines add up to its orders": _day_total,
     "ecommerce__order_items.an order's lines add up to its total": _order_total,
@@ -217,6 +294,24 @@ def test_each_expectation_fails_alone(name: str, raw: RawRows, settings: Setting
     raw.publish()
     again = failed(validate(settings, "raw", "run-2"))
     assert again == ([name] if "refused" in name or "delivered within" in name else [])
+
+
+def test_the_rejected_rows_of_a_refused_file_hide_no_difference(raw: RawRows, settings: Settings) -> None:
+    _order_total(raw)
+    file_id = raw.refuse(SHOP, "order_items", DAY)
+    with raw.connection.cursor() as cursor:
+        cursor.execute(
+            """
+            insert into raw.rejected_rows
+                (file_id, source, entity, path, line_number, raw_line, raw_bytes, keys, reasons)
+            values (%s, %s, 'order_items', 'p', 2, 'x', 'x', jsonb_build_object('order_id', %s), '{bad}')
+            """,
+            (file_id, SHOP, f"O{DAY}-1"),
+        )
+    assert failed(validate(settings, "raw", "run-1")) == [
+        "load_ledger.no file is refused",
+        "ecommerce__order_items.an order's lines add up to its total",
+    ]
 
 
 def test_a_rerun_fails_again_until_the_data_changed_or_a_person_accepted(

@@ -30,8 +30,19 @@ def test_the_projects_contracts_are_read_whole() -> None:
     contracts = read_contracts(CONTRACTS)
 
     assert {source: sorted(entities) for source, entities in contracts.items()} == {
-        "ecommerce": ["customers", "order_items", "orders", "products"],
+        "ecommerce": [
+            "customers",
+            "inventory",
+            "marketing_spend",
+            "order_items",
+            "orders",
+            "payments",
+            "products",
+            "returns",
+            "web_events",
+        ],
         "online_retail": ["lines"],
+        "sales": ["sales"],
     }
     orders = contracts["ecommerce"]["orders"]
     assert orders.table == "ecommerce__orders"
@@ -209,7 +220,7 @@ def test_every_column_that_may_name_a_person_has_a_class() -> None:
             "value: [orders]",
             "value: [purchases]",
             "schema[0].customProperties[3].value[0]",
-            "'purchases' is not one of customers, products, orders, order_items.",
+            "'purchases' is not one of customers, products, orders, order_items, payments, returns,",
         ),
         (
             "property: touchKeys",
@@ -250,6 +261,8 @@ def test_every_column_that_may_name_a_person_has_a_class() -> None:
         ),
         ("format: csv", "format: parquet", "servers[0].format", "'parquet' is not one of csv."),
         ("status: active\n", "", "", "`status` is missing. Add it."),
+        ("version: 1.0.0", "version: 1.0", "version", "Expected text, found 1.0."),
+        ("version: 1.0.0", "version: v1.0.0", "version", "'v1.0.0' is not a semantic version"),
         (
             "status: active",
             "status: active\nstatus: draft",

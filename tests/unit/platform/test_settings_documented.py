@@ -14,7 +14,7 @@ from ecommerce_dw.commands.platform import command as platform_command
 from ecommerce_dw.settings import PROJECT_DIR, Settings
 
 #: Read by deploy.sh before there is a Python to ask, or one per source.
-NOT_FIELDS = {"PYTHON", "INSTALLER", "LANDING_ECOMMERCE", "LANDING_ONLINE_RETAIL"}
+NOT_FIELDS = {"PYTHON", "INSTALLER", "LANDING_ECOMMERCE", "LANDING_ONLINE_RETAIL", "LANDING_SALES"}
 
 
 def documented() -> dict[str, str]:
