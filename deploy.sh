@@ -46,7 +46,7 @@ Usage: ./deploy.sh COMMAND [OPTIONS]        (./deploy.sh COMMAND --help tells mo
 
   dev      From a fresh clone to a running platform with results
   stop     Stop everything
-  status   What runs, how it is, how large the warehouse is, the last runs
+  status   Is it all right? What runs, and the state of the warehouse in ten lines
   env      Print the shell variables for airflow, dbt, psql, ecommerce-dw:  eval "$(./deploy.sh env)"
   run      Run one command in that environment
   psql     PostgreSQL's shell on the warehouse
@@ -93,10 +93,12 @@ help_status() {
     cat <<'TEXT'
 Usage: ./deploy.sh status [--json]
 
-Shows each component with process id, port and health, the size of the databases, and the last runs.
-Exit code 0 when everything runs and is healthy, 1 otherwise.
+Is it all right? The first line says OK, or ATTENTION and why. Then: what runs; how fresh each source is; the
+last run and publication; the newest day's rows against the usual; refused files and rejected rows that nobody
+settled; open incidents with their age; the next run; sizes.
+Exit code 0 when everything runs and nothing needs a person, 1 otherwise.
 
-  --json   The same for machines
+  --json   Everything for machines: process ids, ports, sizes of the databases, the last runs, too
 TEXT
 }
 
