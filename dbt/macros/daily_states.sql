@@ -30,6 +30,12 @@
 {%- endmacro -%}
 
 
+{#- A share, rate or ratio, to 10 places; null over nothing. -#}
+{%- macro ratio(numerator, denominator) -%}
+    round(({{ numerator }})::numeric / nullif({{ denominator }}, 0), 10)::numeric(20, 10)
+{%- endmacro -%}
+
+
 {#- What an order is worth on average: gross − discount of the orders placed, per order, to 4 places. Both
     count on the order's date, so a cancellation on another day does not distort it. -#}
 {%- macro average_order_value(gross_amount, discount_amount, order_count) -%}

@@ -1,4 +1,4 @@
-"""What a mart should hold, worked out again in pandas from the star schema: no SQL, no daily states, no macros.
+"""What a mart should hold, worked out again in pandas from the star schema: no SQL, no states, no macros.
 
 That the star schema itself is right is proven from the files (`tests/support/shop_truth.py`, the laws).
 """
