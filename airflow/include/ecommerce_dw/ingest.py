@@ -25,6 +25,7 @@ from ecommerce_dw.loading.stream import (
     hash_file,
     read_header,
 )
+from ecommerce_dw.quality.apart import checkpoints_apart
 from ecommerce_dw.reprocess import refuse_beside_another_run
 from ecommerce_dw.settings import Settings
 
@@ -78,6 +79,7 @@ class IngestSummary:
         step_seconds: Wall time per step, in their order.
         test_seconds: What dbt's data tests took of that, added up over its threads.
         peak_memory: Greatest resident memory of this process so far, in bytes.
+        checkpoints_memory: The same of the process in which the checkpoints ran.
     """
 
     run_id: str
@@ -94,6 +96,7 @@ class IngestSummary:
     step_seconds: Mapping[str, float]
     test_seconds: float
     peak_memory: int
+    checkpoints_memory: int
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -154,26 +157,30 @@ def ingest(
         refuse_beside_another_run(settings)
         with clock.step("land"):
             path = _land(settings, file, source, today or (dt.datetime.now(dt.UTC) + _EARLIEST_DAY).date())
-        steps: Sequence[tuple[str, Callable[[], Any]]] = (
-            ("load", lambda: _load(settings, source, path, run_id)),
-            ("freshness", lambda: pipeline.freshness_step(run_id=run_id, settings=settings)),
-            ("check_raw", lambda: pipeline.check_step("raw", run_id=run_id, settings=settings)),
-            ("build_staging", lambda: pipeline.build_step("staging", run_id=run_id, settings=settings)),
-            ("build_warehouse", lambda: pipeline.build_step("warehouse", run_id=run_id, settings=settings)),
-            ("check_warehouse", lambda: pipeline.check_step("warehouse", run_id=run_id, settings=settings)),
-            ("build_marts", lambda: pipeline.build_step("marts", run_id=run_id, settings=settings)),
-            ("check_marts", lambda: pipeline.check_step("marts", run_id=run_id, settings=settings)),
-            ("publish", lambda: pipeline.publish_step(run_id=run_id, settings=settings)),
-        )
-        try:
-            for name, step in steps:
-                states[name] = "failed"
-                with clock.step(name):
-                    results[name] = step()
-                states[name] = "success"
-        finally:
-            with clock.step("alerts"):
-                pipeline.finish_step(run_id=run_id, task_states=states, settings=settings)
+        with checkpoints_apart(settings, run_id) as check:
+            steps: Sequence[tuple[str, Callable[[], Any]]] = (
+                ("load", lambda: _load(settings, source, path, run_id)),
+                ("freshness", lambda: pipeline.freshness_step(run_id=run_id, settings=settings)),
+                ("check_raw", lambda: check("raw")),
+                ("build_staging", lambda: pipeline.build_step("staging", run_id=run_id, settings=settings)),
+                (
+                    "build_warehouse",
+                    lambda: pipeline.build_step("warehouse", run_id=run_id, settings=settings),
+                ),
+                ("check_warehouse", lambda: check("warehouse")),
+                ("build_marts", lambda: pipeline.build_step("marts", run_id=run_id, settings=settings)),
+                ("check_marts", lambda: check("marts")),
+                ("publish", lambda: pipeline.publish_step(run_id=run_id, settings=settings)),
+            )
+            try:
+                for name, step in steps:
+                    states[name] = "failed"
+                    with clock.step(name):
+                        results[name] = step()
+                    states[name] = "success"
+            finally:
+                with clock.step("alerts"):
+                    pipeline.finish_step(run_id=run_id, task_states=states, settings=settings)
     entry: _LedgerEntry = results["load"]
     return IngestSummary(
         run_id=run_id,
@@ -190,6 +197,7 @@ def ingest(
         step_seconds=clock.seconds,
         test_seconds=_test_seconds(settings, run_id),
         peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        checkpoints_memory=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
     )
 
 

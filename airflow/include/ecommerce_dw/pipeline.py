@@ -94,7 +94,7 @@ def load_files(
     finally:
         connection.close()
     for outcome in summary.outcomes:
-        if outcome.outcome != "loaded":
+        if outcome.outcome not in ("loaded", "unchanged"):
             _logger.warning("%s %s: %s %s", outcome.source, outcome.path, outcome.outcome, outcome.message)
     return {
         "business_date": run.business_date and run.business_date.isoformat(),

@@ -94,6 +94,7 @@ def _lines(summary: IngestSummary) -> list[str]:
     total = sum(summary.step_seconds.values())
     lines.append(
         f"Took {total:.1f} s, {checks:.1f} s of it checkpoints and {summary.test_seconds:.1f} s data tests "
-        f"(over all threads): {steps}. Peak memory {summary.peak_memory / 1e6:.0f} MB."
+        f"(over all threads): {steps}. Peak memory {summary.peak_memory / 1e6:.0f} MB, "
+        f"beside it {summary.checkpoints_memory / 1e6:.0f} MB for the checkpoints."
     )
     return lines
