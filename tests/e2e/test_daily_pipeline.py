@@ -107,6 +107,7 @@ def test_a_corrected_file_heals_the_run_and_says_so_once(platform: Platform) -> 
     assert platform.sql("select count(*) from ops.incidents where closed_at is null") == "0"
 
 
+@pytest.mark.slow
 def test_a_backfill_of_two_days_ends_as_a_plain_build_does(platform: Platform) -> None:
     second, third = NEXT + dt.timedelta(days=1), NEXT + dt.timedelta(days=2)
     platform.land(second)

@@ -62,6 +62,15 @@ class BuiltWarehouse:
             frame[name] = _typed(frame[name], type_, (precision, scale))
         return frame
 
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        """The rows of a query, as the owner."""
+        with (
+            contextlib.closing(db.connect("owner", settings=self.settings)) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(query)
+            return cursor.fetchall()
+
     def as_of(self, source: str) -> pd.Timestamp:
         """The greatest business date among the source's loaded files."""
         with (

@@ -143,6 +143,27 @@ def parse(settings: Settings | None = None) -> Path:
     return target
 
 
+def write_docs(settings: Settings | None = None) -> Path:
+    """Write dbt's documentation of the project and of the tables as they are, as one page.
+
+    Returns:
+        `index.html`, alone in its folder.
+
+    Raises:
+        BuildError: dbt could not read the project or the warehouse.
+    """
+    settings = settings or get_settings()
+    target = settings.home / "dbt" / "docs"
+    site = target / "site"
+    site.mkdir(parents=True, exist_ok=True)
+    # Compiled SQL is left out: compiling asks for a run's window, and there is none here.
+    shutil.copyfile(parse(settings) / "manifest.json", target / "manifest.json")
+    _invoke(["docs", "generate", "--static", "--no-compile"], target, settings)
+    page = site / "index.html"
+    (target / "static_index.html").replace(page)
+    return page
+
+
 def _build_command(layer: Layer, run: Run) -> list[str]:
     command = [
         "build",

@@ -188,6 +188,7 @@ def tell(table: str, title: str) -> None:
             file.write(f"{title}\n{table}\n\n")
 
 
+@pytest.mark.slow
 def test_every_defect_of_a_small_shop_is_found(
     make_settings: Callable[..., Settings], tmp_path: Path
 ) -> None:

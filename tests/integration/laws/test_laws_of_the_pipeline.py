@@ -115,6 +115,7 @@ def plain(make_warehouse: Callable[[], Warehouse]) -> list[TableFingerprint]:
     return prints
 
 
+@pytest.mark.slow
 def test_days_in_any_order_end_in_the_same_warehouse(
     make_warehouse: Callable[[], Warehouse], plain: list[TableFingerprint]
 ) -> None:
@@ -149,6 +150,7 @@ def test_day_by_day_ends_as_all_at_once_and_again_changes_nothing(
     assert warehouse.fingerprint() == plain
 
 
+@pytest.mark.slow
 def test_building_again_from_raw_gives_the_same(
     make_warehouse: Callable[[], Warehouse], plain: list[TableFingerprint]
 ) -> None:
@@ -169,10 +171,8 @@ def test_building_again_from_raw_gives_the_same(
     assert warehouse.fingerprint() == plain
 
 
-@pytest.mark.parametrize(
-    "seconds",
-    [0.3, pytest.param(1.2, marks=pytest.mark.slow), pytest.param(2.5, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.3, 1.2, 2.5])
 def test_a_killed_build_heals_by_a_plain_rerun(
     make_warehouse: Callable[[], Warehouse], plain: list[TableFingerprint], seconds: float
 ) -> None:

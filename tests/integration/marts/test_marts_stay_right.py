@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from ecommerce_dw.fingerprint import fingerprint
 from ecommerce_dw.publish import publish
 from ecommerce_dw.settings import Settings
@@ -173,6 +175,7 @@ def state(settings: Settings, schema: str) -> dict[str, tuple[int, str]]:
     return {entry.table: (entry.rows, entry.checksum) for entry in fingerprint(settings, [schema])}
 
 
+@pytest.mark.slow
 def test_after_every_change_the_marts_are_those_of_a_full_refresh(
     warehouse: DbtWarehouse, shop: Shop
 ) -> None:
@@ -199,6 +202,7 @@ def test_after_every_change_the_marts_are_those_of_a_full_refresh(
             assert incremental == full, step.__name__
 
 
+@pytest.mark.slow
 def test_a_run_with_nothing_new_touches_and_publishes_nothing(warehouse: DbtWarehouse) -> None:
     before = warehouse.query("select max(touched_seq) from ops.touched")
     warehouse.run(select=LAYERS)
@@ -206,6 +210,7 @@ def test_a_run_with_nothing_new_touches_and_publishes_nothing(warehouse: DbtWare
     assert publish(warehouse.settings).changed == 0
 
 
+@pytest.mark.slow
 def test_all_data_tests_of_the_marts_pass_on_touched_days_and_on_everything(warehouse: DbtWarehouse) -> None:
     for _ in ("since the last publication", "with no publication"):
         statuses = warehouse.build("test", select="tag:layer_marts,test_type:data")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg2.extensions
 import pytest
@@ -122,3 +123,35 @@ def test_the_command_prints_lines_and_json(
     assert (entry["schema"], entry["table"], entry["rows"]) == ("marts", "a", 1)
     assert entry["checksum"] in lines.output
     assert CliRunner().invoke(main, ["fingerprint", "--schema", "nowhere"]).exit_code == 2
+
+
+def test_a_saved_state_is_compared_table_by_table(
+    settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "get_settings", lambda: settings)
+    run("create table warehouse.a (n integer)")
+    run("create table warehouse.b (n integer)")
+    run("insert into warehouse.a values (1), (2)")
+    options = ["fingerprint", "--schema", "warehouse"]
+    saved = tmp_path / "before.json"
+    saved.write_text(CliRunner().invoke(main, [*options, "--json"]).output)
+    unchanged = CliRunner().invoke(main, [*options, "--compare", str(saved)])
+    assert unchanged.exit_code == 0
+    assert "2 tables are the same, 0 differ." in unchanged.output
+
+    run("update warehouse.a set n = 3 where n = 2")
+    run("drop table warehouse.b")
+    run("create table warehouse.c (n integer)")
+    changed = CliRunner().invoke(main, [*options, "--compare", str(saved)])
+    assert changed.exit_code == 1
+    assert changed.output.splitlines() == [
+        "warehouse.a: differs (2 rows before, 2 rows now)",
+        "warehouse.b: differs (0 rows before, not there now)",
+        "warehouse.c: differs (not there before, 0 rows now)",
+        "0 tables are the same, 3 differ.",
+    ]
+
+    saved.write_text('[{"what": 1}]')
+    refused = CliRunner().invoke(main, [*options, "--compare", str(saved)])
+    assert refused.exit_code == 2
+    assert "is not what `ecommerce-dw fingerprint --json` prints" in refused.output
