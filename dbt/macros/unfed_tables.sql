@@ -18,9 +18,25 @@
 {%- endmacro -%}
 
 
+{#- Whether a source feeds a conformed entity, or a column of one (`products.price`): not where its staging model
+    says that the column is null. -#}
+{%- macro is_fed(source, need) -%}
+    {%- set entity, column = (need ~ '.').split('.')[:2] -%}
+    {%- if source not in sources_feeding(entity) -%}
+        {%- do return(false) -%}
+    {%- endif -%}
+    {%- for node in graph.nodes.values() if column and node.name == 'stg_' ~ source ~ '__' ~ entity -%}
+        {%- if modules.re.search('null::[a-z]+ as ' ~ column ~ '\\b', node.raw_code) -%}
+            {%- do return(false) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- do return(true) -%}
+{%- endmacro -%}
+
+
 {#- The published tables a source cannot feed: [(source, table, reason)]. Contracts say what a source feeds
     (`feeds`), the project's graph what a table is made from. A table that is empty without some of that names it,
-    `meta: {needs: [products]}`; else it is empty for a source that feeds nothing of it but customers and products,
+    `meta: {needs: [products]}` or `[products.price]`; else it is empty for a source that feeds nothing of it but customers and products,
     which come with orders alone. -#}
 {%- macro unfed_tables() -%}
     {%- set found = [] -%}
@@ -30,11 +46,12 @@
         {%- for source in sources_feeding('touched') -%}
             {%- set missing, fed = [], [] -%}
             {%- for entity in needs or entities | reject('in', ['customers', 'products']) -%}
-                {%- do (fed if source in sources_feeding(entity) else missing).append(entity) -%}
+                {%- do (fed if is_fed(source, entity) else missing).append(entity) -%}
             {%- endfor -%}
             {%- if missing and (needs or not fed) -%}
                 {%- do found.append((
-                    source, node.name, 'The files of ' ~ source ~ ' have no ' ~ missing | join(', ') | replace('_', ' ')
+                    source, node.name, 'The files of ' ~ source ~ ' have no '
+                    ~ missing | map('replace', '.', ' with a ') | join(', ') | replace('_', ' ')
                 )) -%}
             {%- endif -%}
         {%- endfor -%}

@@ -46,6 +46,18 @@ abc_classes as (
 
 ),
 
+health_parts as (
+
+    select * from {{ ref('product_health_parts') }}
+
+),
+
+recommendations as (
+
+    select * from {{ ref('product_recommendations') }}
+
+),
+
 currencies as (
 
     select
@@ -158,20 +170,14 @@ ranked as (
 
 ),
 
-final as (
+classified as (
 
     select
-        -- ids
-        measured.source_system,
-        measured.product_id,
-        measured.product_key,
-
-        -- text
-        measured.product_name,
-        measured.category,
-        measured.subcategory,
-        measured.brand,
-        measured.currency,
+        measured.*,
+        measured.unit_count - measured.cancelled_unit_count as kept_unit_count,
+        measured.net_amount - measured.kept_cost_amount as margin_amount,
+        ranked.net_share,
+        ranked.cumulative_share,
         case
             when measured.net_amount <= 0 then 'C'
             else abc_classes.abc_class
@@ -185,43 +191,7 @@ final as (
                 - abs(measured.previous_net_amount) * {{ trend_threshold }} then 'falling'
             else 'stable'
         end as trend,
-
-        -- dates
-        measured.first_sold_date,
-        measured.last_sold_date,
-        measured.as_of_date,
-
-        -- numbers
-        measured.price as current_price,
-        measured.cost as current_cost,
-        measured.order_count,
-        measured.unit_count,
-        measured.cancelled_unit_count,
-        measured.returned_unit_count,
-        measured.gross_amount::numeric(18, 4) as gross_amount,
-        measured.discount_amount::numeric(18, 4) as discount_amount,
-        measured.cancelled_amount::numeric(18, 4) as cancelled_amount,
-        measured.refund_amount::numeric(18, 4) as refund_amount,
-        measured.net_amount::numeric(18, 4) as net_amount,
-        measured.kept_cost_amount::numeric(18, 4) as cost_amount,
-        (measured.net_amount - measured.kept_cost_amount)::numeric(18, 4) as margin_amount,
-        round((measured.net_amount - measured.kept_cost_amount) / nullif(measured.net_amount, 0), 6)::numeric(18, 6)
-            as margin_rate,
-        round(measured.gross_amount / nullif(measured.unit_count, 0), 4)::numeric(18, 4) as average_price,
-        round(ranked.net_share, 6)::numeric(18, 6) as net_share,
-        round(ranked.cumulative_share, 6)::numeric(18, 6) as cumulative_net_share,
-        measured.recent_net_amount::numeric(18, 4) as recent_net_amount,
-        measured.previous_net_amount::numeric(18, 4) as previous_net_amount,
-        case
-            when measured.previous_net_amount > 0
-                then round(
-                    (measured.recent_net_amount - measured.previous_net_amount) / measured.previous_net_amount, 6
-                )
-        end::numeric(18, 6) as net_change_ratio,
-
-        -- booleans
-        measured.is_active,
-        measured.is_inferred
+        count(*) over (partition by measured.source_system) as product_count
     from measured
     inner join ranked
         on measured.source_system = ranked.source_system
@@ -229,6 +199,156 @@ final as (
     left join abc_classes
         on ranked.share_before >= abc_classes.min_share_before
         and (ranked.share_before < abc_classes.next_min_share_before or abc_classes.next_min_share_before is null)
+
+),
+
+rated as (
+
+    select
+        *,
+        {{ ratio('margin_amount', 'net_amount') }} as margin_rate,
+        {{ ratio('returned_unit_count', 'kept_unit_count') }} as return_rate,
+        case
+            when previous_net_amount > 0
+                then {{ ratio('recent_net_amount - previous_net_amount', 'previous_net_amount') }}
+        end::numeric(20, 10) as net_change_ratio
+    from classified
+
+),
+
+-- What the parts of the health score are measured by; null where a part is not known, which then has no weight.
+
+health_measures as (
+
+    select
+        source_system,
+        product_id,
+        'sales' as part,
+        net_share * product_count as measure
+    from rated
+    union all
+    select
+        source_system,
+        product_id,
+        'margin',
+        case when net_amount > 0 then margin_rate end
+    from rated
+    union all
+    select
+        source_system,
+        product_id,
+        'trend',
+        case
+            when trend = 'new' then null
+            when trend = 'inactive' then -1
+            when previous_net_amount > 0 then net_change_ratio
+            else sign(recent_net_amount - previous_net_amount)
+        end
+    from rated
+    union all
+    select
+        source_system,
+        product_id,
+        'returns',
+        return_rate
+    from rated
+
+),
+
+health as (
+
+    select
+        health_measures.source_system,
+        health_measures.product_id,
+        round(
+            100 * sum(health_parts.weight * {{ share_of_the_way(
+                'health_measures.measure', 'health_parts.zero_at', 'health_parts.full_at'
+            ) }}) / sum(health_parts.weight), 6
+        ) as health_score
+    from health_measures
+    inner join health_parts on health_measures.part = health_parts.part
+    where health_measures.measure is not null
+    group by health_measures.source_system, health_measures.product_id
+
+),
+
+-- The first recommendation of which every condition holds.
+
+recommended as (
+
+    select distinct on (rated.source_system, rated.product_id)
+        rated.*,
+        health.health_score,
+        recommendations.recommendation,
+        recommendations.suggested_action
+    from rated
+    left join health
+        on rated.source_system = health.source_system
+        and rated.product_id = health.product_id
+    inner join recommendations
+        on (recommendations.abc_classes is null or rated.abc_class = any(string_to_array(recommendations.abc_classes, '|')))
+        and (recommendations.trends is null or rated.trend = any(string_to_array(recommendations.trends, '|')))
+        and (recommendations.min_return_rate is null or rated.return_rate >= recommendations.min_return_rate)
+        and (recommendations.min_kept_unit_count is null or rated.kept_unit_count >= recommendations.min_kept_unit_count)
+        and (recommendations.max_margin_rate is null or rated.margin_rate < recommendations.max_margin_rate)
+        and (recommendations.max_health_score is null or health.health_score < recommendations.max_health_score)
+        and (recommendations.is_active is null or rated.is_active = recommendations.is_active)
+    order by rated.source_system, rated.product_id, recommendations.priority
+
+),
+
+final as (
+
+    select
+        -- ids
+        source_system,
+        product_id,
+        product_key,
+
+        -- text
+        product_name,
+        category,
+        subcategory,
+        brand,
+        currency,
+        abc_class,
+        trend,
+        recommendation,
+        suggested_action,
+
+        -- dates
+        first_sold_date,
+        last_sold_date,
+        as_of_date,
+
+        -- numbers
+        price as current_price,
+        cost as current_cost,
+        order_count,
+        unit_count,
+        cancelled_unit_count,
+        returned_unit_count,
+        gross_amount::numeric(18, 4) as gross_amount,
+        discount_amount::numeric(18, 4) as discount_amount,
+        cancelled_amount::numeric(18, 4) as cancelled_amount,
+        refund_amount::numeric(18, 4) as refund_amount,
+        net_amount::numeric(18, 4) as net_amount,
+        kept_cost_amount::numeric(18, 4) as cost_amount,
+        margin_amount::numeric(18, 4) as margin_amount,
+        margin_rate,
+        return_rate,
+        round(gross_amount / nullif(unit_count, 0), 4)::numeric(18, 4) as average_price,
+        round(net_share, 10)::numeric(20, 10) as net_share,
+        round(cumulative_share, 10)::numeric(20, 10) as cumulative_net_share,
+        recent_net_amount::numeric(18, 4) as recent_net_amount,
+        previous_net_amount::numeric(18, 4) as previous_net_amount,
+        net_change_ratio,
+        health_score::numeric(18, 6) as health_score,
+
+        -- booleans
+        is_active,
+        is_inferred
+    from recommended
 
 )
 
