@@ -76,29 +76,3 @@ def _of_another_type(warehouse: DbtWarehouse) -> list[tuple[str, str, str | None
         for schema, name, column, type_ in found
         if (schema, name, column) in said and canonical.get(said[schema, name, column]) != type_
     ]
-
-
-def test_every_model_says_its_grain_has_a_tested_key_a_group_and_where_published_a_contract(
-    warehouse: DbtWarehouse,
-) -> None:
-    nodes = warehouse.incremental.manifest.nodes.values()
-    models = {node.unique_id: node for node in nodes if node.resource_type == "model"}
-    # Lists of what happened and counts over everything: their rows are no things with a key.
-    keyless = {name for name in models if name.endswith(("touched", "_events", ".flagged_rows"))}
-    keyed = {
-        model
-        for node in nodes
-        if node.resource_type == "test"
-        and getattr(node, "test_metadata", None) is not None
-        and node.test_metadata.name in ("unique", "unique_combination")
-        for model in node.depends_on.nodes
-    }
-    without_grain = [name for name, node in models.items() if not node.description.startswith("One row per")]
-    assert without_grain == []
-    assert sorted(models.keys() - keyed - keyless) == []
-    assert [name for name, node in models.items() if not node.group] == []
-    assert [
-        name
-        for name, node in models.items()
-        if node.schema in ("warehouse", "marts_build") and not node.contract.enforced
-    ] == []

@@ -1,0 +1,204 @@
+"""The rules of dbt-project-evaluator, as far as they make sense here, read from the parsed project.
+
+Which of them are left out, and why: docs/decisions/0090-project-rules.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ecommerce_dw.settings import PROJECT_DIR
+from tests.support.dbt_warehouse import DbtWarehouse
+
+#: Layer of a folder of models, from what arrives to what is read.
+LAYERS = ("staging", "intermediate", "warehouse", "marts")
+#: What each layer reads, itself included where one of its models may read another.
+READS = {
+    "staging": {"staging"},
+    # the warehouse's own steps read staging; the daily states read the warehouse
+    "intermediate": {"staging", "intermediate", "warehouse"},
+    "warehouse": {"staging", "intermediate", "warehouse"},
+    "marts": {"intermediate", "warehouse", "marts"},
+}
+#: Lists of what happened and counts over everything: their rows are no things with a key.
+KEYLESS = ("touched", "_events", ".flagged_rows")
+
+
+class Project:
+    """The models of the parsed project."""
+
+    def __init__(self, manifest: Any) -> None:
+        self.manifest = manifest
+        self.models = {name: node for name, node in manifest.nodes.items() if node.resource_type == "model"}
+        self.tests = [node for node in manifest.nodes.values() if node.resource_type == "test"]
+
+    def layer(self, unique_id: str) -> str:
+        """The folder below models/ that a model lies in."""
+        return str(Path(self.models[unique_id].original_file_path).parts[1])
+
+    def parents(self, unique_id: str, kind: str = "model") -> list[str]:
+        """What a model reads, of one kind."""
+        return [name for name in self.models[unique_id].depends_on.nodes if name.startswith(f"{kind}.")]
+
+    @property
+    def business(self) -> list[str]:
+        """Models that are not about the platform itself."""
+        return [name for name in self.models if self.layer(name) in LAYERS]
+
+
+@pytest.fixture(scope="module")
+def project(built_once: DbtWarehouse) -> Project:
+    """The project, parsed."""
+    return Project(built_once.incremental.manifest)
+
+
+def test_every_model_says_its_grain_has_a_tested_key_a_group_and_where_it_counts_a_contract(
+    project: Project,
+) -> None:
+    keyed = {
+        model
+        for node in project.tests
+        if getattr(node, "test_metadata", None) is not None
+        and node.test_metadata.name in ("unique", "unique_combination")
+        for model in node.depends_on.nodes
+    }
+    keyless = {name for name in project.models if name.endswith(KEYLESS)}
+    models = project.models.items()
+    assert [name for name, node in models if not node.description.startswith("One row per")] == []
+    assert sorted(project.models.keys() - keyed - keyless) == []
+    assert [name for name, node in models if not node.group] == []
+    assert [
+        name
+        for name, node in models
+        if node.schema in ("warehouse", "marts_build") and not node.contract.enforced
+    ] == []
+
+
+def test_no_model_reads_from_a_layer_above_or_skips_one(project: Project) -> None:
+    wrong = [
+        (name, parent)
+        for name in project.business
+        for parent in project.parents(name)
+        if parent in project.models and project.layer(parent) not in READS[project.layer(name)]
+    ]
+    assert wrong == []
+
+
+def test_only_staging_and_the_models_about_the_platform_read_sources(project: Project) -> None:
+    # one model tells what lies in the ledger: the as-of dates
+    readers = {
+        name.split(".")[-1]
+        for name in project.business
+        if project.layer(name) != "staging" and project.parents(name, "source")
+    }
+    assert readers <= {"int_source_as_of"}
+
+
+def test_a_staging_model_cleans_one_raw_table(project: Project) -> None:
+    for name in project.business:
+        if project.layer(name) != "staging":
+            continue
+        shops = {parent for parent in project.parents(name, "source") if ".raw." not in parent}
+        assert len(shops) <= 1 or name.endswith("__touched"), (name, shops)
+        for parent in project.parents(name):
+            assert project.layer(parent) == "staging", (name, parent)
+
+
+def test_every_source_table_is_read_and_described(project: Project) -> None:
+    used = {
+        parent
+        for node in project.manifest.nodes.values()
+        for parent in getattr(node.depends_on, "nodes", ())  # a seed depends on macros alone
+    }
+    tables = project.manifest.sources
+    # what only people and the package read lies in ops
+    unread = {name for name in tables.keys() - used if ".ops." not in name}
+    assert sorted(unread) == []
+    assert [name for name, table in tables.items() if not table.description] == []
+    assert [name for name, table in tables.items() if not table.columns] == []
+
+
+def test_no_model_names_a_table_in_place_of_a_reference(project: Project) -> None:
+    # what the package keeps for the models' own bookkeeping is no model and no source of data
+    allowed = re.compile(r"^(ops\.(touched|model_marks|publications|runs)|pg_temp\..*|pg_catalog\..*)$")
+    schemas = r"(?:raw|staging|intermediate|warehouse|marts_build|marts|ops)"
+    named = re.compile(rf"\b(?:from|join)\s+({schemas}\.\w+)", re.IGNORECASE)
+    found = [
+        (name, table)
+        for name, node in project.models.items()
+        for table in named.findall(node.raw_code)
+        if not allowed.match(table)
+    ]
+    assert found == []
+
+
+def test_names_and_folders_say_what_a_model_is(project: Project) -> None:
+    for name in project.business:
+        node = project.models[name]
+        layer, path = project.layer(name), Path(node.original_file_path)
+        if layer == "staging":
+            source = path.parts[2] if len(path.parts) > 3 else None
+            prefix = rf"(stg|base)_{source}__" if source else r"stg_(?!.*__)"
+        elif layer == "intermediate":
+            prefix = "int_"
+        elif layer == "warehouse":
+            prefix = "(dim|fact)_"
+        else:
+            prefix = r"(?!stg_|base_|int_|dim_|fact_)"
+            assert path.parts[2] in ("customer", "product", "sales", "marketing", "operations"), name
+        assert re.match(prefix, node.name), name
+        assert path.stem == node.name, name
+
+
+def test_tests_and_descriptions_lie_beside_their_model(project: Project) -> None:
+    for node in project.tests:
+        model = getattr(node, "attached_node", None)
+        if model in project.models:
+            said = Path(project.models[model].patch_path.split("://")[1])
+            assert Path(node.original_file_path) == said, node.name
+            assert said.parent == Path(project.models[model].original_file_path).parent, node.name
+
+
+def test_public_models_are_the_marts_and_exposures_read_nothing_else(project: Project) -> None:
+    public = {name for name, node in project.models.items() if str(node.access) == "public"}
+    assert public == {name for name in project.models if project.layer(name) == "marts"}
+    for exposure in project.manifest.exposures.values():
+        read = {name for name in exposure.depends_on.nodes if name in project.models}
+        assert read <= public, exposure.name
+        for name in read:
+            assert project.models[name].config.materialized != "view", (exposure.name, name)
+
+
+def test_every_mart_is_read_by_somebody(project: Project) -> None:
+    read = {name for exposure in project.manifest.exposures.values() for name in exposure.depends_on.nodes}
+    marts = {name for name in project.models if project.layer(name) == "marts"}
+    assert sorted(marts - read) == []
+
+
+def test_views_are_not_chained_further_than_the_layers_need(project: Project) -> None:
+    depth: Counter[str] = Counter()
+
+    def chained(name: str) -> int:
+        if project.models[name].config.materialized != "view":
+            return 0
+        if name not in depth:
+            depth[name] = 1 + max(
+                (chained(p) for p in project.parents(name) if p in project.models), default=0
+            )
+        return depth[name]
+
+    # base, stg of a source, stg united, an intermediate view on top
+    assert {name: found for name in project.business if (found := chained(name)) > 4} == {}
+
+
+def test_data_tests_are_many_and_every_rule_of_a_file_is_a_sentence(project: Project) -> None:
+    names = [path.stem for path in (PROJECT_DIR / "dbt" / "tests").rglob("*.sql")]
+    assert [name for name in names if len(name.split("_")) < 4] == []
+    tested = {name for node in project.tests for name in node.depends_on.nodes}
+    untested = {name for name in project.models.keys() - tested if not name.endswith(KEYLESS)}
+    assert sorted(untested) == []
