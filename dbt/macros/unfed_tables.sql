@@ -36,7 +36,8 @@
 
 {#- The published tables a source cannot feed: [(source, table, reason)]. Contracts say what a source feeds
     (`feeds`), the project's graph what a table is made from. A table that is empty without some of that names it,
-    `meta: {needs: [products]}` or `[products.price]`; else it is empty for a source that feeds nothing of it but customers and products,
+    `meta: {needs: [products]}` or `[products.price]`, or says what to call it, `{customers.is_marketing_opt_in: consent}`; else it
+    is empty for a source that feeds nothing of it but customers and products,
     which come with orders alone. -#}
 {%- macro unfed_tables() -%}
     {%- set found = [] -%}
@@ -49,10 +50,12 @@
                 {%- do (fed if is_fed(source, entity) else missing).append(entity) -%}
             {%- endfor -%}
             {%- if missing and (needs or not fed) -%}
-                {%- do found.append((
-                    source, node.name, 'The files of ' ~ source ~ ' have no '
-                    ~ missing | map('replace', '.', ' with a ') | join(', ') | replace('_', ' ')
-                )) -%}
+                {%- set words = [] -%}
+                {%- for need in missing -%}
+                    {%- do words.append(
+                        needs[need] if needs is mapping else need | replace('.', ' with a ') | replace('_', ' ')) -%}
+                {%- endfor -%}
+                {%- do found.append((source, node.name, 'The files of ' ~ source ~ ' have no ' ~ words | join(', '))) -%}
             {%- endif -%}
         {%- endfor -%}
     {%- endfor -%}

@@ -34,11 +34,11 @@ Line = tuple[dt.date, str, str, Decimal]
 
 
 def shop_lines(seed: int = 7) -> list[Line]:
-    """Three months: orders of several lines, guests, refunds, equal lines, a line of nothing."""
+    """Four months: orders of several lines, guests, refunds, equal lines, a line of nothing."""
     rng = random.Random(seed)
     lines: list[Line] = []
     for number in range(300):
-        day = FIRST + dt.timedelta(days=rng.randrange(85))
+        day = FIRST + dt.timedelta(days=rng.randrange(125))
         customer = "" if rng.random() < 0.1 else f"C{rng.randrange(60):03}"
         order = [
             (day, customer, f"{number:05}", Decimal(rng.randrange(1, 50_000)) / 100)

@@ -33,6 +33,12 @@ rfm_segments as (
 
 ),
 
+health_parts as (
+
+    select * from {{ ref('health_parts') }}
+
+),
+
 activity_statuses as (
 
     select
@@ -104,44 +110,33 @@ measured as (
 
 ),
 
--- Scores rank a shop's customers among each other; only those with an order that stands are ranked.
+{{ rfm_steps('measured', 'source_system') }},
 
-scored as (
+-- By what had happened by the day: orders placed, and how much of their value was kept.
+
+parts as (
 
     select
-        source_system,
-        customer_id,
-        {{ quintile('source_system', 'last_kept_order_date') }} as recency_score,
-        {{ quintile('source_system', 'kept_order_count') }} as frequency_score,
-        {{ quintile('source_system', 'net_amount') }} as monetary_score
+        {{ health_bounds() }}
+    from health_parts
+
+),
+
+health as (
+
+    select
+        measured.source_system,
+        measured.customer_id,
+        {{ health_points(
+            'recency', 'greatest(0, measured.as_of_date - measured.last_order_date)'
+        ) }} as health_recency_points,
+        {{ health_points('frequency', 'measured.order_count') }} as health_frequency_points,
+        {{ health_points(
+            'kept', kept_share('measured.net_amount', '(measured.gross_amount - measured.discount_amount)')
+        ) }} as health_kept_points
     from measured
-    where kept_order_count > 0
-
-),
-
--- Frequency and monetary count alike. Ranked once more: where most customers bought once they share a middling
--- frequency score, and a mean of the scores would leave the lower half of the scale empty.
-
-combined as (
-
-    select
-        *,
-        {{ quintile('source_system', 'frequency_score + monetary_score') }} as frequency_monetary_score
-    from scored
-
-),
-
-segmented as (
-
-    select
-        combined.*,
-        rfm_segments.segment as rfm_segment
-    from combined
-    left join rfm_segments
-        on combined.recency_score
-        between rfm_segments.min_recency_score and rfm_segments.max_recency_score
-        and combined.frequency_monetary_score
-        between rfm_segments.min_frequency_monetary_score and rfm_segments.max_frequency_monetary_score
+    cross join parts
+    where measured.order_count > 0
 
 ),
 
@@ -208,6 +203,11 @@ final as (
         segmented.frequency_score,
         segmented.monetary_score,
         segmented.frequency_monetary_score,
+        health.health_recency_points,
+        health.health_frequency_points,
+        health.health_kept_points,
+        (health.health_recency_points + health.health_frequency_points + health.health_kept_points)::numeric(9, 6)
+            as health_score,
 
         -- booleans
         measured.is_marketing_opt_in,
@@ -216,6 +216,9 @@ final as (
     left join segmented
         on measured.source_system = segmented.source_system
         and measured.customer_id = segmented.customer_id
+    left join health
+        on measured.source_system = health.source_system
+        and measured.customer_id = health.customer_id
     left join activity_statuses
         on measured.recency_days >= activity_statuses.min_recency_days
         and (
