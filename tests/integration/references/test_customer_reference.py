@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 from fractions import Fraction
 from pathlib import Path
@@ -14,17 +13,16 @@ import pytest
 from shop_simulator import generate
 from shop_simulator.behaviour import Buying
 from tests.integration.references.conftest import FIRST, LAST
-from tests.support.reference import UNITS, BuiltWarehouse, assert_same
+from tests.support.reference import BuiltWarehouse, assert_same
 
 SOURCES = ["ecommerce", "online_retail", "sales"]
-_MONTH = pd.offsets.MonthEnd()
 
 
 def events(built_shops: BuiltWarehouse, source: str) -> pd.DataFrame:
     """What counts on which day of which customer; guests are left out.
 
-    Columns: customer_id, day, orders (placed), kept (of them those that stand), ordered (gross - discount), net, and
-    cost (of what was kept), all money in ten-thousandths; unknown: how many costs are not known.
+    Columns: customer_id, day, orders (placed), kept (of them those that stand); gross, ordered (gross -
+    discount), net, cost (of what was kept) in ten-thousandths; unknown: how many costs are not known.
     """
     orders = built_shops.frame("fact_orders", source=source)
     sales = orders[orders["order_type"] == "sale"]
@@ -74,7 +72,7 @@ def totals(happened: pd.DataFrame) -> pd.DataFrame:
 
 
 def quintile(values: pd.Series) -> pd.Series:
-    """ceil(5 × share of customers at or below), in whole numbers."""
+    """ceil(5 * share of customers at or below), in whole numbers."""
     at_or_below = values.rank(method="max").astype(int)
     return -(-5 * at_or_below // len(values))
 
@@ -138,7 +136,7 @@ def test_money_segment_and_health_of_the_summary(built_shops: BuiltWarehouse, so
         "gross_amount": known["gross"],
         "net_amount": known["net"],
         "margin_amount": (known["net"] - known["cost"]).where(known["unknown"] == 0),
-        "rfm_segment": segments(standing.rename(columns={"last_kept": "last_kept"})).reindex(known.index),
+        "rfm_segment": segments(standing).reindex(known.index),
     })  # fmt: skip
     expected = expected.join(pd.DataFrame(scores, index=ordering.index)).reset_index()
     summary = built_shops.frame("customer_summary", source=source)
@@ -206,7 +204,6 @@ def test_cohorts(built_shops: BuiltWarehouse, source: str) -> None:
         max(0, m.ordinal - c.ordinal) for m, c in zip(happened["day"].dt.to_period("M"), cohort, strict=True)
     ]
     happened = happened.assign(cohort=cohort, since=since)
-    placed = happened[happened["orders"] > 0]
     sizes = first.value_counts()
     rows = []
     for month, size in sizes.items():
@@ -217,9 +214,7 @@ def test_cohorts(built_shops: BuiltWarehouse, source: str) -> None:
         )
         for number in range(last + 1):
             of_cell = (happened["cohort"] == month) & (happened["since"] == number)
-            active = placed[(placed["cohort"] == month) & (placed["since"] == number)][
-                "customer_id"
-            ].nunique()
+            active = happened[of_cell & (happened["orders"] > 0)]["customer_id"].nunique()
             net = int(happened.loc[of_cell, "net"].sum())
             cumulative += net
             rows.append({
@@ -398,7 +393,7 @@ def test_churn_risk_finds_who_stopped_nearly_as_well_as_who_knows_the_parameters
     mart = built_shops.frame("customer_ltv_analysis", source="ecommerce").set_index("customer_id")
     known = mart[mart["order_count"] > 1].join(truth, how="inner")
     is_dead = ~known["is_alive"].astype(bool).to_numpy()
-    assert 300 < len(known)
+    assert len(known) > 300
     assert 100 < is_dead.sum() < len(known) - 100
 
     buying = Buying()
@@ -409,9 +404,8 @@ def test_churn_risk_finds_who_stopped_nearly_as_well_as_who_knows_the_parameters
     odds *= ((buying.alpha + observed) / (buying.alpha + active)) ** (buying.r + repeats)
     optimum = area_under_curve(odds, is_dead)
     found = area_under_curve(known["churn_risk"].to_numpy(), is_dead)
-    print(
-        f"churn risk: AUC {found:.4f}, optimum {optimum:.4f}, {len(known)} repeat buyers, {is_dead.mean():.0%} dead"
-    )
+    many, dead = len(known), int(is_dead.sum())
+    print(f"churn risk: AUC {found:.4f}, optimum {optimum:.4f}; {many} repeat buyers, {dead} of them dead")
 
     assert found > optimum - 0.05
     # and not by rank alone: the mean risk is near the share of those who stopped
