@@ -74,3 +74,16 @@
         ({{ arms | unique | join(' or ') }})
     {%- endif -%}
 {%- endmacro -%}
+
+
+{#- Query: days on which anything of a customer counts whose version changed (columns source_system, day): what depends
+    on the version's content and not on its key alone, such as a place, is recomputed for them. A shop's day may
+    begin a day before the same moment's day in UTC. -#}
+{%- macro days_of_touched_customers(window) -%}
+    select customer_days.source_system, customer_days.day
+    from ({{ touched_by(window, 'dim_customers') }}) as customers
+    inner join {{ ref('int_customer_day') }} as customer_days
+        on customers.source_system = customer_days.source_system
+        and customers.key = customer_days.customer_id
+        and customer_days.day >= (customers.changed_from at time zone 'UTC')::date - 1
+{%- endmacro -%}

@@ -67,3 +67,20 @@
     having count(*) > 1
 
 {% endtest %}
+
+
+{#- Generic test: in each of the columns every value that is there lies between the bounds, which belong to it; a bound
+    that is left out bounds nothing. -#}
+{% test values_in_range(model, columns, min_value=none, max_value=none) %}
+
+    {%- set outside = [] -%}
+    {%- for column in columns -%}
+        {%- if min_value is not none -%}{%- do outside.append(column ~ ' < ' ~ min_value) -%}{%- endif -%}
+        {%- if max_value is not none -%}{%- do outside.append(column ~ ' > ' ~ max_value) -%}{%- endif -%}
+    {%- endfor %}
+
+    select *
+    from {{ model }}
+    where {{ outside | join(' or ') }}
+
+{% endtest %}
