@@ -323,6 +323,7 @@ def test_geographic_performance(built_shops: BuiltWarehouse, source: str) -> Non
     for column in measures:
         united[column] = united[column].astype("Int64").fillna(0)
 
+    unknown = dict.fromkeys(place, "(unknown)")
     for depth, level in enumerate(place, start=1):
         grain = place[:depth]
         expected = united.fillna(unknown).groupby(grain)[measures].sum().reset_index()
