@@ -103,19 +103,30 @@ def test_the_product_performance_is_as_reckoned_by_hand(built: DbtWarehouse) -> 
         """
         select product_id, order_count, unit_count, cancelled_unit_count, returned_unit_count, refund_amount,
             net_amount, cost_amount, margin_amount, net_share, abc_class,
-            recent_net_amount, previous_net_amount, trend
+            recent_net_amount, previous_net_amount, trend, return_rate, health_score, recommendation
         from marts_build.product_performance order by 1
         """
     ) == [
         (
             "P1", 3, 6, 2, 1, D(10), D(30), D(18), D(12), D("0.3333333333"), "A", D(-10), D(20),
-            "falling",
+            "falling", D("0.25"), D("33.333333"), "Win back",
         ),
         (
             "P2", 4, 8, 2, 0, D(0), D(60), D(18), D(42), D("0.6666666667"), "A", D(20), D(20),
-            "stable",
+            "stable", D(0), D("76.666667"), "Protect",
         ),
     ]  # fmt: skip
+
+
+def test_the_return_analysis_is_as_reckoned_by_hand(built: DbtWarehouse) -> None:
+    assert built.query(
+        """
+        select product_id, category, return_count, uncounted_return_count, returned_unit_count, kept_unit_count,
+            return_rate, reason_share, refund_amount, returned_cost_amount, lost_margin_amount,
+            average_days_since_order
+        from marts_build.return_analysis
+        """
+    ) == [("P1", "Home", 1, 1, 1, 4, D("0.25"), D(1), D(10), D(6), D(4), D(15))]
 
 
 @pytest.mark.parametrize(
@@ -150,6 +161,22 @@ def test_the_product_performance_is_as_reckoned_by_hand(built: DbtWarehouse) -> 
             "products_together_are_all_sales",
         ),
         ("update marts_build.product_performance set net_share = 0.7", "product_shares_sum_to_one"),
+        (
+            "update marts_build.return_analysis set refund_amount = refund_amount + 0.01",
+            "product_returns_are_all_refunds_of_products",
+        ),
+        (
+            "update marts_build.return_analysis set reason_share = 0.9",
+            "product_return_reason_shares_sum_to_one",
+        ),
+        (
+            "update staging.product_health_parts set weight = 20 where part = 'sales'",
+            "product_health_weights_sum_to_100",
+        ),
+        (
+            "delete from staging.product_recommendations where recommendation = 'Keep'",
+            "product_recommendations_end_with_one_for_all",
+        ),
         (
             "update marts_build.customer_summary set rfm_segment = null",
             "customers_with_standing_orders_have_every_score",

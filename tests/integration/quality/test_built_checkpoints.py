@@ -210,6 +210,9 @@ MARTS: dict[str, Breaker] = {
     "product_performance.cumulative_net_share is at least 0 and at most 1": mart(
         "product_performance", P1, "cumulative_net_share = -1"
     ),
+    "product_performance.health_score is at least 0 and at most 100": mart(
+        "product_performance", P1, "health_score = 101"
+    ),
     "product_performance.as_of_date is the source's": mart(
         "product_performance", P1, "as_of_date = as_of_date - 1"
     ),

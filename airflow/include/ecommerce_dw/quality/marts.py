@@ -276,6 +276,7 @@ def _product_performance(scope: Scope) -> Iterator[Expectation]:
     yield in_set(table, "trend", ("rising", "falling", "stable", "new", "inactive"), remedy=_MART_REMEDY)
     yield between(table, "net_share", 0, 1, remedy=_MART_REMEDY)
     yield between(table, "cumulative_net_share", 0, 1, remedy=_MART_REMEDY)
+    yield between(table, "health_score", 0, 100, remedy=_MART_REMEDY)
     yield _as_of(table, "product_id")
     measures = tuple(name for name in _ITEM_MEASURES if name not in ("fee_amount", "adjustment_amount"))
     yield no_rows(
