@@ -58,7 +58,7 @@
             select count(*) as row_count from {{ touched.table }};
         {%- endset -%}
         {%- set row_count = run_query(create).rows[0][0] | int -%}
-        {%- do touched.update({'mode': 'some' if row_count else 'none', 'sources': {}}) -%}
+        {%- do touched.update({'mode': 'some' if row_count else 'none', 'key_count': row_count, 'sources': {}}) -%}
         {%- if row_count -%}
             {%- set stats -%}
                 select source_system
@@ -84,6 +84,7 @@
     {%- if name is none -%}
         {%- do run_query(
             'update pg_temp.' ~ temporary_name('window') ~ ' set scope = $scope$' ~ is_touched(touched) ~ '$scope$'
+            ~ ', key_count = ' ~ touched.get('key_count', 0)
         ) -%}
     {%- endif -%}
     {%- do return(touched) -%}

@@ -132,7 +132,8 @@
             and parents.touched_count = 0
             and (bounds.load_id_seen <= bounds.load_id_from or not {{ lineage.reads_loads }}) as is_nothing,
             '{{ definition }}'::text as definition,
-            'true'::text as scope
+            'true'::text as scope,
+            0 as key_count
         from bounds
         cross join parents;
     {%- endset -%}
@@ -153,6 +154,7 @@
         'is_everything': row['is_everything'],
         'is_nothing': row['is_nothing'],
         'scope': row['scope'],
+        'key_count': row['key_count'] | int,
     }) -%}
 {%- endmacro -%}
 
