@@ -17,6 +17,7 @@ from ecommerce_dw import db
 from ecommerce_dw.nightly import LateRun, due_at
 from ecommerce_dw.runs import close_run, freeze, get_run, open_run
 from ecommerce_dw.settings import Settings, get_settings
+from ecommerce_dw.steps import measured, written_since
 from ecommerce_dw.transform import Layer, build
 
 if TYPE_CHECKING:
@@ -86,11 +87,17 @@ def load_files(
 
     connection = db.connect("loader", settings=settings)
     try:
-        open_run(
-            connection, run_id, business_date=business_date, source=source, is_full_refresh=is_full_refresh
-        )
-        summary = load(settings, source=source, business_date=business_date, run_id=run_id, reload=reload)
-        run = freeze(connection, run_id, business_date=summary.business_date)
+        with measured("load", run_id, settings) as step:
+            open_run(
+                connection,
+                run_id,
+                business_date=business_date,
+                source=source,
+                is_full_refresh=is_full_refresh,
+            )
+            summary = load(settings, source=source, business_date=business_date, run_id=run_id, reload=reload)
+            step.row_count = summary.rows_loaded
+            run = freeze(connection, run_id, business_date=summary.business_date)
     finally:
         connection.close()
     for outcome in summary.outcomes:
@@ -128,7 +135,8 @@ def freshness_step(*, run_id: str, settings: Settings | None = None) -> dict[str
         connection.close()
     if run is None or run.business_date is None:
         return {}
-    results = check_freshness(settings, run_id, run.business_date)
+    with measured("check_freshness", run_id, settings):
+        results = check_freshness(settings, run_id, run.business_date)
     return {result.source: result.status for result in results}
 
 
@@ -141,12 +149,13 @@ def check_step(checkpoint: str, *, run_id: str, settings: Settings | None = None
     from ecommerce_dw.quality import Checkpoint, validate
 
     settings = settings or get_settings()
-    # Read before anything is validated: what is built while we look was not looked at.
-    seen = _built_up_to(settings)
-    summary = validate(settings, cast(Checkpoint, checkpoint), run_id)
-    text = summary.describe()
-    if not summary.is_success:
-        raise CheckFailedError(text)
+    with measured(f"check_{checkpoint}", run_id, settings):
+        # Read before anything is validated: what is built while we look was not looked at.
+        seen = _built_up_to(settings)
+        summary = validate(settings, cast(Checkpoint, checkpoint), run_id)
+        text = summary.describe()
+        if not summary.is_success:
+            raise CheckFailedError(text)
     _logger.info("%s", text)
     if checkpoint == "marts":
         connection = db.connect("transformer", settings=settings)
@@ -173,7 +182,11 @@ def build_step(
     layer: str, *, run_id: str, may_retry: bool = False, settings: Settings | None = None
 ) -> dict[str, object]:
     """Build one layer with dbt; a second try runs only what failed or was skipped."""
-    summary = build(cast(Layer, layer), run_id, settings=settings or get_settings(), may_retry=may_retry)
+    settings = settings or get_settings()
+    with measured(f"build_{layer}", run_id, settings) as step:
+        seen = _built_up_to(settings)
+        summary = build(cast(Layer, layer), run_id, settings=settings, may_retry=may_retry)
+        step.row_count = written_since(settings, seen)
     for warning in summary.warnings:
         _logger.warning("%s: %s", warning.node_id, warning.message)
     return {
@@ -190,9 +203,17 @@ def publish_step(*, run_id: str, settings: Settings | None = None) -> dict[str, 
     Raises:
         CheckFailedError: Somebody built on after the marts were validated; nothing is published.
     """
+    settings = settings or get_settings()
+    with measured("publish", run_id, settings) as step:
+        tables = _publish(settings, run_id)
+        step.row_count = sum(sum(counts.values()) for counts in tables.values())
+        _reconcile_published(settings, run_id)
+    return {**tables}
+
+
+def _publish(settings: Settings, run_id: str) -> dict[str, dict[str, int]]:
     from ecommerce_dw.publish import publish
 
-    settings = settings or get_settings()
     connection = db.connect("transformer", settings=settings)
     try:
         run = get_run(connection, run_id)
@@ -209,7 +230,6 @@ def publish_step(*, run_id: str, settings: Settings | None = None) -> dict[str, 
             "downstream when the other run has ended."
         )
     summary = publish(settings, run_id=run_id, full=bool(run and run.is_full_refresh))
-    _reconcile_published(settings, run_id)
     return {
         table.name: {"inserted": table.inserted, "updated": table.updated, "deleted": table.deleted}
         for table in summary.tables
@@ -240,7 +260,9 @@ def data_docs_step(*, run_id: str, settings: Settings | None = None) -> str | No
     """Render the run's Data Docs; the path of their first page, or None where nothing was validated."""
     from ecommerce_dw.quality import build_data_docs
 
-    index = build_data_docs(settings or get_settings(), run_id)
+    settings = settings or get_settings()
+    with measured("data_docs", run_id, settings):
+        index = build_data_docs(settings, run_id)
     return str(index) if index else None
 
 
