@@ -41,7 +41,7 @@ compared as (
     select
         *,
         lag(business_date) over days as previous_date,
-        round(avg(loaded_row_count) over earlier_days, 2) as usual_row_count
+        round(avg(loaded_row_count) over earlier_days, 2)::numeric(18, 2) as usual_row_count
     from counted
     window
         days as (partition by source_system, entity order by business_date),

@@ -74,10 +74,10 @@ select
     ---------- numbers
     totals.run_count,
     totals.failed_count,
-    round(timed.execution_seconds::numeric, 3) as last_seconds,
-    round(usual.median_seconds::numeric, 3) as median_seconds,
-    round(usual.max_seconds::numeric, 3) as max_seconds,
-    round((timed.execution_seconds / nullif(usual.median_seconds, 0))::numeric, 2) as last_to_median_ratio,
+    round(timed.execution_seconds::numeric, 3)::numeric(18, 3) as last_seconds,
+    round(usual.median_seconds::numeric, 3)::numeric(18, 3) as median_seconds,
+    round(usual.max_seconds::numeric, 3)::numeric(18, 3) as max_seconds,
+    round((timed.execution_seconds / nullif(usual.median_seconds, 0))::numeric, 2)::numeric(18, 2) as last_to_median_ratio,
     rank() over (partition by timed.resource_type order by usual.median_seconds desc nulls last) as duration_rank,
 
     ---------- times

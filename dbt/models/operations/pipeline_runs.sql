@@ -104,7 +104,7 @@ select
     runs.finished_at,
 
     ---------- numbers
-    round(extract(epoch from runs.finished_at - runs.started_at), 3) as duration_seconds,
+    round(extract(epoch from runs.finished_at - runs.started_at), 3)::numeric(18, 3) as duration_seconds,
     steps.peak_memory_bytes,
     coalesce(files.loaded_file_count, 0) as loaded_file_count,
     coalesce(files.refused_file_count, 0) as refused_file_count,

@@ -19,7 +19,7 @@ select
 
     ---------- numbers
     row_number() over (partition by run_id, step order by run_step_id) as try_number,
-    round(extract(epoch from finished_at - started_at), 3) as duration_seconds,
+    round(extract(epoch from finished_at - started_at), 3)::numeric(18, 3) as duration_seconds,
     peak_memory_bytes,
     row_count,
 
