@@ -121,9 +121,9 @@ def test_the_product_performance_is_as_reckoned_by_hand(built: DbtWarehouse) -> 
 def test_the_return_analysis_is_as_reckoned_by_hand(built: DbtWarehouse) -> None:
     assert built.query(
         """
-        select product_id, category, return_count, uncounted_return_count, returned_unit_count, kept_unit_count,
-            return_rate, reason_share, refund_amount, returned_cost_amount, lost_margin_amount,
-            average_days_since_order
+        select product_id, category, return_count, uncounted_return_count, returned_unit_count,
+            kept_unit_count, return_rate, reason_share, refund_amount, returned_cost_amount,
+            lost_margin_amount, average_days_since_order
         from marts_build.return_analysis
         """
     ) == [("P1", "Home", 1, 1, 1, 4, D("0.25"), D(1), D(10), D(6), D(4), D(15))]
