@@ -39,16 +39,6 @@ customers as (
 
 ),
 
-customer_places as (
-
-    select
-        customer_key,
-        -- as text: sets of touched keys are
-        ({{ geography_key('country', 'state', 'city') }})::text as geography_key
-    from customers
-
-),
-
 -- Guests, and customers nobody delivered, are at the unknown place.
 
 summed as (
@@ -56,17 +46,15 @@ summed as (
     select
         -- ids
         events.source_system,
-        coalesce(
-            customer_places.geography_key,
-            ({{ geography_key('null', 'null', 'null') }})::text
-        ) as geography_key,
+        -- as text: sets of touched keys are
+        ({{ geography_key('customers.country', 'customers.state', 'customers.city') }})::text as geography_key,
         events.day,
 
         -- numbers
         {{ sum_measures(prefix='events.') }}
     from events
-    left join customer_places on events.customer_key = customer_places.customer_key
-    group by 1, 2, 3
+    left join customers on events.customer_key = customers.customer_key
+    group by events.source_system, geography_key, events.day
 
 )
 
