@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from ecommerce_dw.settings import PROJECT_DIR
+from shop_simulator import generate
+from tests.integration.references.conftest import FIRST, LAST
 from tests.support.reference import UNITS, BuiltWarehouse, assert_same
 
 SHOPS = ["ecommerce", "online_retail", "sales"]
 MONEY = ["gross_amount", "discount_amount", "cancelled_amount", "refund_amount", "net_amount"]
+#: That of the simulated shop of the fixture.
+SCALE = 0.3
 DAY = pd.Timedelta(days=1)
 
 
@@ -503,3 +510,25 @@ def test_executive_kpis(built_shops: BuiltWarehouse, source: str) -> None:
         ["kpi"],
         tolerance=1e-8,
     )
+
+
+def test_the_funnel_is_the_one_the_simulator_drew(built_shops: BuiltWarehouse, tmp_path: Path) -> None:
+    """Visits by device and step exactly; its rates within the noise of the visits that are delivered."""
+    generate(
+        tmp_path / "landing", first=FIRST, last=LAST, scale=SCALE, entities=["web_events"],
+        truth=tmp_path / "truth",
+    )  # fmt: skip
+    truth = json.loads((tmp_path / "truth" / "truth.json").read_text(encoding="utf-8"))
+    days = pd.DataFrame(truth["totals"]["web_events"].values()).sum()
+    mart = built_shops.frame("conversion_funnel")
+    columns = ["session_count", *(f"{step}_session_count" for step in STEPS[1:])]
+    shown = mart.groupby("device_type")[columns].sum()
+    words = ["sessions", "product_view", "add_to_cart", "checkout", "purchase"]
+
+    for device, rates in truth["behaviour"]["web"]["devices"].items():
+        counts = shown.loc[device]
+        assert list(counts) == [days[f"sampled_{device}_{word}"] for word in words]
+        for word, before, after in zip(words[1:3], columns, columns[1:3], strict=False):
+            rate, trials = rates[word], counts[before]
+            error = (rate * (1 - rate) / trials) ** 0.5
+            assert abs(counts[after] / trials - rate) < 4 * error, (device, word)
