@@ -20,15 +20,18 @@ stock_days as (
 
 ),
 
--- found by the index on the day, whatever the history
+-- Lateral, and kept apart by its order: each shop's date is known when its day is read, and its history is not read.
 
 last_days as (
 
-    select stock_days.*
+    select of_day.*
     from as_of
-    inner join stock_days
-        on as_of.source_system = stock_days.source_system
-        and as_of.as_of_date = stock_days.snapshot_date
+    cross join lateral (
+        select * from stock_days
+        where stock_days.source_system = as_of.source_system
+            and stock_days.snapshot_date = as_of.as_of_date
+        order by stock_days.product_id
+    ) as of_day
 
 )
 

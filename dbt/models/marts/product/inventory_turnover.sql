@@ -77,24 +77,28 @@ years as (
 
 ),
 
--- The last days up to the as-of date, found by the index on the day.
+-- The last days up to the as-of date. Lateral, so that each shop's dates are known when its days are read, and the
+-- partitions of its history are not.
 
 recent as (
 
     select
-        stock_days.source_system,
-        stock_days.product_id,
-        count(*) as stock_day_count,
-        count(*) filter (where stock_days.is_stocked_out) as stocked_out_day_count,
-        count(*) filter (where {{ is_sellable_day() }}) as sellable_day_count,
-        sum(stock_days.sold_quantity)::bigint as sold_unit_count
+        as_of.source_system,
+        last_days.*
     from as_of
     cross join planning
-    inner join stock_days
-        on as_of.source_system = stock_days.source_system
-        and stock_days.snapshot_date > as_of.as_of_date - planning.demand_days
-        and stock_days.snapshot_date <= as_of.as_of_date
-    group by stock_days.source_system, stock_days.product_id
+    cross join lateral (
+        select
+            stock_days.product_id,
+            count(*) filter (where stock_days.is_stocked_out) as stocked_out_day_count,
+            count(*) filter (where {{ is_sellable_day() }}) as sellable_day_count,
+            sum(stock_days.sold_quantity)::bigint as sold_unit_count
+        from stock_days
+        where stock_days.source_system = as_of.source_system
+            and stock_days.snapshot_date > as_of.as_of_date - planning.demand_days
+            and stock_days.snapshot_date <= as_of.as_of_date
+        group by stock_days.product_id
+    ) as last_days
 
 ),
 

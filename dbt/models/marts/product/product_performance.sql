@@ -95,20 +95,25 @@ totals as (
 recent as (
 
     select
-        product_days.source_system,
-        product_days.product_id,
-        coalesce(sum(
-            {{ net_amount('gross_amount', 'discount_amount', 'cancelled_amount', 'refund_amount') }}
-        ) filter (where product_days.day > as_of.as_of_date - {{ trend_days }}), 0) as recent_net_amount,
-        coalesce(sum(
-            {{ net_amount('gross_amount', 'discount_amount', 'cancelled_amount', 'refund_amount') }}
-        ) filter (where product_days.day <= as_of.as_of_date - {{ trend_days }}), 0) as previous_net_amount
+        as_of.source_system,
+        last_days.*
     from as_of
-    inner join product_days
-        on as_of.source_system = product_days.source_system
-        and product_days.day > as_of.as_of_date - 2 * {{ trend_days }}
-        and product_days.day <= as_of.as_of_date
-    group by product_days.source_system, product_days.product_id
+    -- lateral: each shop's dates are known when its days are read, by the index on the day
+    cross join lateral (
+        select
+            product_days.product_id,
+            coalesce(sum(
+                {{ net_amount('gross_amount', 'discount_amount', 'cancelled_amount', 'refund_amount') }}
+            ) filter (where product_days.day > as_of.as_of_date - {{ trend_days }}), 0) as recent_net_amount,
+            coalesce(sum(
+                {{ net_amount('gross_amount', 'discount_amount', 'cancelled_amount', 'refund_amount') }}
+            ) filter (where product_days.day <= as_of.as_of_date - {{ trend_days }}), 0) as previous_net_amount
+        from product_days
+        where product_days.source_system = as_of.source_system
+            and product_days.day > as_of.as_of_date - 2 * {{ trend_days }}
+            and product_days.day <= as_of.as_of_date
+        group by product_days.product_id
+    ) as last_days
 
 ),
 
