@@ -153,6 +153,34 @@ def test_the_return_analysis_is_as_reckoned_by_hand(built: DbtWarehouse) -> None
             "sales_summary_longer_periods_equal_their_days",
         ),
         (
+            "update marts_build.sales_summary set running_net_amount = running_net_amount + 0.01",
+            "sales_summary_running_totals_are_the_sums_of_their_days",
+        ),
+        (
+            "update marts_build.geographic_performance set net_amount = 0.01 where level = 'city'",
+            "places_together_are_all_sales",
+        ),
+        (
+            "update marts_build.geographic_performance set net_share = 0.9",
+            "shares_of_the_sales_marts_sum_to_one",
+        ),
+        (
+            "update marts_build.monthly_metrics set returning_customer_net_amount = 0.01",
+            "new_customers_returning_ones_and_guests_are_all_of_a_month",
+        ),
+        (
+            "delete from marts_build.seasonal_trends where dimension = 'weekday' and order_count > 0",
+            "weekdays_and_months_of_the_year_are_all_sales",
+        ),
+        (
+            "update marts_build.fulfilment_performance set order_count = order_count + 1",
+            "fulfilment_counts_every_order_once",
+        ),
+        (
+            "update marts_build.executive_kpis set value = value + 0.01 where kpi = 'net_revenue'",
+            "executive_kpis_have_every_figure_of_the_month_shown",
+        ),
+        (
             "update marts_build.customer_summary set net_amount = net_amount - 0.01",
             "customers_and_guests_together_are_all_sales",
         ),
