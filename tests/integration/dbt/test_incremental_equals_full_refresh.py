@@ -233,6 +233,7 @@ SEQUENCES: dict[str, list[Step]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_incremental_runs_end_where_a_full_refresh_does(
     name: str, warehouse: DbtWarehouse, shop: Shop
@@ -373,7 +374,11 @@ def item_leaves_a_touched_order(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(
-    "late", [item_moves_to_a_touched_order_of_a_new_customer, item_leaves_a_touched_order]
+    "late",
+    [
+        item_moves_to_a_touched_order_of_a_new_customer,
+        pytest.param(item_leaves_a_touched_order, marks=pytest.mark.slow),
+    ],
 )
 def test_what_is_loaded_between_freeze_and_build_leaves_nothing_twice_and_nothing_out(
     warehouse: DbtWarehouse, shop: Shop, late: Callable[[Shop], None]

@@ -199,8 +199,8 @@ class Shop:
         sessions: As in fact_sessions.
         spend: As in fact_marketing_spend.
         first_orders: Day of each customer's first order.
-        first_touches: Channel, campaign, moment and day of each customer's first touch; where the shop recorded
-            it, no moment.
+        first_touches: Channel, campaign, moment and day of each customer's first touch; no moment where
+            the shop recorded it.
     """
 
     events: pd.DataFrame

@@ -1,0 +1,494 @@
+"""What a day costs when its history is long, and what a full refresh costs beside its own statements.
+
+    python tests/benchmarks/transform.py [--small 500000] [--big 10000000] [--lines-per-day 14000]
+        [--rounds 5] [--memory-orders 1000000] [--out docs/benchmarks/transform.md]
+
+Two shops with the same customers and products and days of the same size, one with a short history, one
+with a long one. The same next days are loaded into both, in turn, built with every model and every data
+test, and published. Then the short one is built again in full, and its models' own statements are run by
+hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import datetime as dt
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+#: The first day after both histories.
+NEXT = dt.date(2026, 2, 1)
+CUSTOMERS, PRODUCTS = 100_000, 5_000
+SESSIONS_PER_DAY = 1_000
+LAYERS = ("staging", "warehouse", "marts")
+
+#: The files of a day: entity → query. Everything follows from a hash of the row's number, so that a day is
+#: the same in both shops. %(day)s the day, %(orders)s how many, %(first)s the number of its first order.
+_ORDERS = """
+    select
+        'O' || n as order_id, 'C' || abs(hashint8(n)) %% %(customers)s as customer_id,
+        %(day)s::date as order_date,
+        (
+            array['delivered', 'delivered', 'delivered', 'shipped', 'processing', 'cancelled']
+        )[1 + abs(hashint8(n + 1)) %% 6] as order_status,
+        (array['credit_card', 'paypal', 'bank_transfer'])[1 + abs(hashint8(n + 2)) %% 3] as payment_method,
+        (array['standard', 'express'])[1 + abs(hashint8(n + 3)) %% 2] as shipping_method,
+        4.99 as shipping_cost, 2.00 as tax_amount,
+        -- two lines of 1 to 3 units at 5.00 to 104.00
+        round(6.99 + (1 + n %% 3) * (5 + abs(hashint8(2 * n)) %% 100)
+            + (1 + n %% 3) * (5 + abs(hashint8(2 * n + 1)) %% 100), 2) as total_amount,
+        'USD' as currency, null as shipped_at, null as delivered_at,
+        %(day)s || ' ' || lpad((n %% 24)::text, 2, '0') || ':00:00' as created_at,
+        %(day)s || ' ' || lpad((n %% 24)::text, 2, '0') || ':00:00' as updated_at
+    from generate_series(%(first)s::bigint, %(first)s + %(orders)s - 1) as n
+"""
+_ITEMS = """
+    select
+        'I' || l as order_item_id, 'O' || n as order_id,
+        'P' || abs(hashint8(l + 4)) %% %(products)s as product_id,
+        1 + n %% 3 as quantity, 5 + abs(hashint8(l)) %% 100 as unit_price,
+        (1 + n %% 3) * (5 + abs(hashint8(l)) %% 100) as line_total, 0 as discount_amount,
+        %(day)s || ' ' || lpad((n %% 24)::text, 2, '0') || ':00:00' as created_at
+    from generate_series(%(first)s::bigint, %(first)s + %(orders)s - 1) as n
+    cross join lateral (values (2 * n), (2 * n + 1)) as lines (l)
+"""
+_PAYMENTS = """
+    select
+        'PM' || n as payment_id, 'O' || n as order_id,
+        %(day)s || ' ' || lpad((n %% 24)::text, 2, '0') || ':05:00' as paid_at, 'credit_card' as method,
+        round(6.99 + (1 + n %% 3) * (5 + abs(hashint8(2 * n)) %% 100)
+            + (1 + n %% 3) * (5 + abs(hashint8(2 * n + 1)) %% 100), 2) as amount,
+        (array['captured', 'captured', 'captured', 'failed'])[1 + abs(hashint8(n + 5)) %% 4] as status
+    from generate_series(%(first)s::bigint, %(first)s + %(orders)s - 1) as n
+"""
+_RETURNS = """
+    select
+        'R' || n as return_id, 'I' || 2 * n as order_item_id, %(day)s || ' 23:00:00' as returned_at,
+        1 as quantity,
+        (array['defective', 'changed_mind', 'wrong_item'])[1 + abs(hashint8(n + 6)) %% 3] as reason,
+        5 as refund_amount
+    from generate_series(%(first)s::bigint, %(first)s + %(orders)s - 1) as n
+    where n %% 30 = 0
+"""
+_INVENTORY = """
+    select
+        'P' || n as product_id, %(day)s as snapshot_date, 100 + n %% 50 as on_hand, 5 as received,
+        5 as sold
+    from generate_series(0, %(products)s - 1) as n
+"""
+_EVENTS = """
+    select
+        'E' || %(day)s || '-' || s || '-' || e as event_id,
+        case when s %% 3 > 0 then 'C' || abs(hashint8(%(first)s + s)) %% %(customers)s end as customer_id,
+        'S' || %(day)s || '-' || s as session_id,
+        (array['page_view', 'product_view', 'add_to_cart', 'checkout'])[e] as event_type,
+        case when e in (2, 3) then 'P' || abs(hashint8(%(first)s + s)) %% %(products)s end as product_id,
+        %(day)s || ' ' || lpad((s %% 24)::text, 2, '0') || ':0' || e || ':00' as event_timestamp,
+        'Mozilla/5.0' as user_agent, '192.0.2.1' as ip_address, null as referrer,
+        'https://shop.example/?utm_source=google&utm_medium=cpc' as page_url,
+        (array['desktop', 'mobile'])[1 + s %% 2] as device_type, 'US' as country, 'Springfield' as city
+    from generate_series(1, %(sessions)s) as s
+    cross join generate_series(1, 1 + s %% 4) as e
+"""
+_SPEND = """
+    select
+        %(day)s as spend_date, channel, 'always on' as campaign, 1000 as impressions, 50 as clicks,
+        25.00 as spend
+    from unnest(array['google', 'facebook', 'email']) as channel
+"""
+_CUSTOMERS = """
+    select
+        'C' || n as customer_id, 'Ada' as first_name, 'Moore' as last_name,
+        'c' || n || '@example.com' as email, null as phone, null as address, 'Springfield' as city,
+        'IL' as state, '62701' as zip_code, 'US' as country, '2020-01-01' as registration_date,
+        'regular' as customer_segment, null as birth_date, null as gender,
+        'email' as acquisition_channel, n %% 2 = 0 as marketing_opt_in,
+        '2020-01-01 00:00:00' as updated_at
+    from generate_series(0, %(customers)s - 1) as n
+"""
+_PRODUCTS = """
+    select
+        'P' || n as product_id, 'Thing ' || n as product_name, 'Category ' || n %% 20 as category,
+        'Sub ' || n %% 100 as subcategory, 'Brand ' || n %% 50 as brand, 5 + n %% 100 as price,
+        3 as cost, null as weight, null as dimensions, null as description,
+        '2020-01-01' as created_date, true as is_active,
+        '2020-01-01 00:00:00' as updated_at
+    from generate_series(0, %(products)s - 1) as n
+"""
+DAILY = {
+    "orders": _ORDERS,
+    "order_items": _ITEMS,
+    "payments": _PAYMENTS,
+    "returns": _RETURNS,
+    "inventory": _INVENTORY,
+    "web_events": _EVENTS,
+    "marketing_spend": _SPEND,
+}
+ONCE = {"customers": _CUSTOMERS, "products": _PRODUCTS}
+
+
+class Bench:
+    """A server of this script's own, and shops in databases of it."""
+
+    def __init__(self, folder: Path, orders_per_day: int) -> None:
+        from ecommerce_dw.platform.postgres import EmbeddedPostgres, free_port, reachable_folder
+
+        self.folder, self.orders_per_day = folder, orders_per_day
+        self.server = EmbeddedPostgres(reachable_folder(folder / "server"), free_port())
+        self.server.start()
+
+    def environment(self, shop: str) -> dict[str, str]:
+        """Settings of a shop, as variables."""
+        return {
+            "ECOMMERCE_DW_HOME": str(self.folder / shop),
+            "WAREHOUSE_PORT": str(self.server.port),
+            "WAREHOUSE_DB": shop,
+            "LANDING_ECOMMERCE": str(self.folder / shop / "landing"),
+            "LANDING_ONLINE_RETAIL": str(self.folder / "nothing"),
+            "LANDING_SALES": str(self.folder / "nothing"),
+        }
+
+    def steps(self, shop: str, *steps: str, run_id: str) -> dict[str, float]:
+        """Run steps in a process of their own; seconds of each."""
+        done = subprocess.run(
+            [sys.executable, __file__, "--steps", *steps, "--run-id", run_id],
+            env=os.environ | self.environment(shop), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise SystemExit(f"{shop}: {' '.join(steps)} failed:\n{done.stdout}\n{done.stderr}")
+        found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        return found
+
+    def create(self, shop: str, days: int) -> None:
+        """A shop with a history of so many days, loaded but not built."""
+        self.server.execute(f"create database {shop}")
+        self._write(shop, NEXT - dt.timedelta(days=days), ONCE)
+        for number in range(days, 0, -1):
+            self._write(shop, NEXT - dt.timedelta(days=number), DAILY)
+        self.steps(shop, "migrate", "load", run_id="history")
+
+    def land(self, shop: str, day: dt.date) -> None:
+        """One more day."""
+        self._write(shop, day, DAILY)
+
+    def _write(self, shop: str, day: dt.date, queries: dict[str, str]) -> None:
+        values = {
+            "day": str(day),
+            "orders": self.orders_per_day,
+            # far apart, so that no two days share a number
+            "first": (day - dt.date(2000, 1, 1)).days * 10_000_000,
+            "customers": CUSTOMERS,
+            "products": PRODUCTS,
+            "sessions": SESSIONS_PER_DAY,
+        }
+        for entity, query in queries.items():
+            file = self.folder / shop / "landing" / entity / f"dt={day}" / f"{entity}.csv"
+            file.parent.mkdir(parents=True)
+            with self.connection("postgres") as cursor, file.open("wb") as target:
+                statement = cursor.mogrify(query, values).decode()
+                cursor.copy_expert(f"copy ({statement}) to stdout (format csv, header)", target)
+
+    @contextlib.contextmanager
+    def connection(self, database: str) -> Iterator[Any]:
+        """A cursor of the owner."""
+        from ecommerce_dw import db
+        from ecommerce_dw.settings import Settings
+
+        settings = Settings(
+            _env_file=None,
+            ecommerce_dw_home=self.folder,
+            warehouse_port=self.server.port,
+            warehouse_db=database,
+        )
+        with contextlib.closing(db.connect("owner", settings=settings)) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                yield cursor
+
+    def node_seconds(self, shop: str, run_id: str) -> dict[str, float]:
+        """What dbt's nodes of a run took, by kind, added up over the threads."""
+        with self.connection(shop) as cursor:
+            cursor.execute(
+                "select resource_type, sum(execution_seconds) from ops.dbt_results "
+                "where run_id = %s group by 1",
+                (run_id,),
+            )
+            return {kind: float(seconds) for kind, seconds in cursor}
+
+    def slowest(self, shop: str, run_id: str, count: int = 8) -> dict[str, float]:
+        """Models of a run that took longest."""
+        with self.connection(shop) as cursor:
+            cursor.execute(
+                "select node_id, execution_seconds from ops.dbt_results "
+                "where run_id = %s and resource_type = 'model' order by 2 desc limit %s",
+                (run_id, count),
+            )
+            return {node.split(".")[-1]: float(seconds) for node, seconds in cursor}
+
+
+def run_steps(names: list[str], run_id: str) -> None:
+    """Child process: the steps of a run, seconds of each as JSON."""
+    from dbt.cli.main import dbtRunner
+
+    from ecommerce_dw import pipeline
+    from ecommerce_dw.migrations import migrate
+    from ecommerce_dw.settings import get_settings
+    from ecommerce_dw.transform import parse
+
+    assert dbtRunner  # imported before anything is timed
+    settings = get_settings()
+    steps: dict[str, Callable[[], object]] = {
+        "migrate": lambda: migrate(settings),
+        "parse": lambda: parse(settings),
+        "load": lambda: pipeline.load_step(run_id=run_id, business_date=None, settings=settings),
+        "full": lambda: pipeline.load_step(
+            run_id=run_id, business_date=None, is_full_refresh=True, settings=settings
+        ),
+        "publish": lambda: pipeline.publish_step(run_id=run_id, settings=settings),
+    }
+    for layer in LAYERS:
+        steps[layer] = lambda layer=layer: pipeline.build_step(layer, run_id=run_id, settings=settings)
+    seconds = {}
+    for name in names:
+        started = time.perf_counter()
+        steps[name]()
+        seconds[name] = time.perf_counter() - started
+    print(json.dumps(seconds))
+
+
+# the measurements -----------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Day:
+    """What one day cost.
+
+    Attributes:
+        models, tests: Seconds of dbt's nodes, over the threads.
+        publish: Seconds of the publication.
+        wall: Seconds of the three builds and the publication, dbt's own start included.
+    """
+
+    models: float
+    tests: float
+    publish: float
+    wall: float
+
+    @property
+    def work(self) -> float:
+        """Models, tests and publication together."""
+        return self.models + self.tests + self.publish
+
+
+def one_day(bench: Bench, shop: str, day: dt.date) -> Day:
+    """Load a day (not timed here), build it, test it, publish it."""
+    bench.land(shop, day)
+    run_id = f"day_{day}"
+    seconds = bench.steps(shop, "load", *LAYERS, "publish", run_id=run_id)
+    nodes = bench.node_seconds(shop, run_id)
+    return Day(
+        models=nodes["model"],
+        tests=nodes["test"],
+        publish=seconds["publish"],
+        wall=sum(seconds[name] for name in (*LAYERS, "publish")),
+    )
+
+
+def by_hand(bench: Bench, shop: str) -> float:
+    """Seconds of the statements of every built model, one after the other, as a plain `create table as`."""
+    compiled = next(
+        (bench.folder / shop / "dbt" / "runs").glob("refresh/*/compiled/ecommerce_dw/models"), None
+    )
+    assert compiled is not None, "dbt left no compiled statements"
+    files = sorted(
+        (bench.folder / shop / "dbt" / "runs").glob("refresh/*/compiled/ecommerce_dw/models/**/*.sql")
+    )
+    with bench.connection(shop) as cursor:
+        cursor.execute(
+            "select table_name from information_schema.tables where table_type = 'BASE TABLE' "
+            "and table_schema in ('intermediate', 'warehouse', 'marts_build', 'ops')"
+        )
+        tables = {name for (name,) in cursor}
+        cursor.execute("set search_path to pg_temp, public; set enable_nestloop = off")
+        total = 0.0
+        for file in files:
+            if file.stem not in tables:
+                continue
+            started = time.perf_counter()
+            cursor.execute(f"create temporary table by_hand as {file.read_text()}")
+            total += time.perf_counter() - started
+            cursor.execute("drop table by_hand")
+    return total
+
+
+class Memory:
+    """Greatest proportional memory of the server and of this process's children, sampled."""
+
+    def __init__(self, bench: Bench) -> None:
+        pid = int((bench.server.data_dir / "postmaster.pid").read_text().split()[0])
+        self._roots = [psutil.Process(pid), psutil.Process()]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self.peak = 0
+
+    def __enter__(self) -> Memory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while not self._stop.wait(0.25):
+            total = 0
+            for root in self._roots:
+                for process in (root, *root.children(recursive=True)):
+                    with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                        total += process.memory_full_info().pss
+            self.peak = max(self.peak, total)
+
+
+def main() -> None:
+    """Measure, print, write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--small", type=int, default=500_000, help="order lines of the short history")
+    parser.add_argument("--big", type=int, default=10_000_000, help="order lines of the long history")
+    parser.add_argument("--lines-per-day", type=int, default=14_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--memory-orders", type=int, default=0, help="also build so many orders; 0: do not")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--steps", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--run-id", default="", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.steps:
+        run_steps(arguments.steps, arguments.run_id)
+        return
+    with tempfile.TemporaryDirectory(prefix="transform-benchmark-") as folder:
+        bench = Bench(Path(folder), arguments.lines_per_day // 2)
+        try:
+            page = measure(bench, arguments)
+        finally:
+            bench.server.remove()
+    print(page)
+    if arguments.out:
+        arguments.out.write_text(page, encoding="utf-8")
+
+
+def measure(bench: Bench, arguments: argparse.Namespace) -> str:
+    """All measurements, as a page."""
+    shops = {"small": arguments.small, "big": arguments.big}
+    first_builds = {}
+    for shop, lines in shops.items():
+        bench.create(shop, max(1, lines // arguments.lines_per_day))
+        seconds = bench.steps(shop, "parse", *LAYERS, "publish", run_id="history")
+        first_builds[shop] = sum(seconds[name] for name in LAYERS)
+        print(f"{shop}: {lines:,} lines, first build {first_builds[shop]:.0f} s", flush=True)
+
+    days: dict[str, list[Day]] = {shop: [] for shop in shops}
+    slowest: dict[str, dict[str, float]] = {}
+    for number in range(arguments.rounds + 1):
+        day = NEXT + dt.timedelta(days=number)
+        for shop in shops if number % 2 else reversed(shops):
+            found = one_day(bench, shop, day)
+            print(f"{day} {shop}: work {found.work:.2f} s, wall {found.wall:.2f} s", flush=True)
+            if number:  # the first day warms both up
+                days[shop].append(found)
+        slowest = {shop: bench.slowest(shop, f"day_{day}", 400) for shop in shops}
+
+    refresh = bench.steps("small", "full", *LAYERS, run_id="refresh")
+    refresh_models = bench.node_seconds("small", "refresh")["model"]
+    statements = by_hand(bench, "small")
+
+    peak = None
+    if arguments.memory_orders:
+        bench.create("memory", max(1, arguments.memory_orders // bench.orders_per_day))
+        with Memory(bench) as memory:
+            bench.steps("memory", "parse", *LAYERS, "publish", run_id="history")
+        peak = memory.peak
+
+    def median(shop: str, name: str) -> float:
+        return statistics.median(getattr(day, name) for day in days[shop])
+
+    ratios = sorted(b.work / s.work for s, b in zip(days["small"], days["big"], strict=True))
+    lines = [
+        "# What a day costs behind a long history",
+        "",
+        "Written by `tests/benchmarks/transform.py`. Read ratios, not seconds.",
+        "",
+        f"Machine: {os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python "
+        f"{platform.python_version()}, PostgreSQL {_server_version(bench)}, "
+        f"load average {os.getloadavg()[0]:.1f}.",
+        "",
+        f"{CUSTOMERS:,} customers and {PRODUCTS:,} products in both; a day has "
+        f"{arguments.lines_per_day:,} order lines in {bench.orders_per_day:,} orders, "
+        f"{PRODUCTS:,} stock rows, {SESSIONS_PER_DAY:,} sessions. "
+        f"Medians of {arguments.rounds} days, the shops in turn.",
+        "",
+        "| a day | short history | long history | long / short |",
+        "|---|---|---|---|",
+        f"| order lines before it | {arguments.small:,} | {arguments.big:,} | |",
+    ]
+    for name, label in (
+        ("models", "models (s, over threads)"),
+        ("tests", "data tests (s, over threads)"),
+        ("publish", "publication (s)"),
+        ("work", "**models, tests and publication**"),
+        ("wall", "wall time with dbt's own (s)"),
+    ):
+        small, big = median("small", name), median("big", name)
+        lines.append(f"| {label} | {small:.2f} | {big:.2f} | {big / small:.2f} |")
+    lines += [
+        "",
+        f"Ratio of the days one by one: {', '.join(f'{ratio:.2f}' for ratio in ratios)}. Aim: at most 1.25.",
+        "",
+        "Models that cost most more behind the long history (last day, s):",
+        "",
+        "| model | short | long |",
+        "|---|---|---|",
+    ]
+    more = sorted(slowest["big"], key=lambda m: slowest["small"].get(m, 0) - slowest["big"][m])[:10]
+    lines += [
+        f"| {model} | {slowest['small'].get(model, 0):.2f} | {slowest['big'][model]:.2f} |" for model in more
+    ]
+    lines += [
+        "",
+        "| full builds | |",
+        "|---|---|",
+        f"| first build, short / long history (s) | {first_builds['small']:.0f} "
+        f"/ {first_builds['big']:.0f} |",
+        f"| full refresh of the short one, models (s, over threads) | {refresh_models:.1f} |",
+        f"| its own statements by hand (s) | {statements:.1f} |",
+        f"| full refresh against its statements, aim ≤ 1.3 | {refresh_models / statements:.2f} |",
+        f"| wall time of the refresh with all tests (s) | {sum(refresh[name] for name in LAYERS):.1f} |",
+    ]
+    if peak is not None:
+        lines.append(
+            f"| peak memory (PSS) of server and client, {arguments.memory_orders:,} orders, aim < 2 GB | "
+            f"{peak / 1e9:.2f} GB |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _server_version(bench: Bench) -> str:
+    with bench.connection("postgres") as cursor:
+        cursor.execute("show server_version")
+        return str(cursor.fetchone()[0])
+
+
+if __name__ == "__main__":
+    main()
