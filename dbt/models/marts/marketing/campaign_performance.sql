@@ -103,7 +103,7 @@ periods as (
         'month' as period_type,
         date_trunc('month', day::timestamp)::date as month,
         sum(order_count) as order_count,
-        sum(order_count) filter (where is_tracked) as tracked_order_count
+        coalesce(sum(order_count) filter (where is_tracked), 0) as tracked_order_count
     from attribution_days
     group by 1, 3
 
@@ -179,27 +179,33 @@ summed as (
 
 ),
 
--- Where visits are a sample, so are the orders on record: what they come to is seen through the share that is.
+-- Where visits are a sample, so are the orders on record: what they come to is seen through the share that is. Each figure is
+-- divided once, so that nothing rounded is rounded again.
 
-estimated as (
+shared as (
 
     select
         summed.*,
         coalesce(summed.month, spans.first_day) as period_start,
         coalesce((summed.month + interval '1 month')::date - 1, spans.last_day) as period_end,
-        {{ ratio('all_periods.tracked_order_count', 'all_periods.order_count') }} as tracked_order_share,
-        summed.tracked_order_count * all_periods.order_count / nullif(all_periods.tracked_order_count, 0)
-            as estimated_order_count,
-        summed.tracked_order_amount * all_periods.order_count / nullif(all_periods.tracked_order_count, 0)
-            as estimated_conversion_value,
-        summed.tracked_margin_amount * all_periods.order_count / nullif(all_periods.tracked_order_count, 0)
-            as estimated_margin_amount
+        all_periods.order_count as all_order_count,
+        all_periods.tracked_order_count as all_tracked_count
     from summed
     inner join spans on summed.source_system = spans.source_system
     left join all_periods
         on summed.source_system = all_periods.source_system
         and summed.period_type = all_periods.period_type
         and summed.month is not distinct from all_periods.month
+
+),
+
+estimated as (
+
+    select
+        *,
+        round(tracked_margin_amount * all_order_count / nullif(all_tracked_count, 0), 4) - spend_amount
+            as estimated_profit_amount
+    from shared
 
 ),
 
@@ -231,23 +237,33 @@ final as (
         estimated.spend_amount::numeric(18, 4) as spend_amount,
         estimated.tracked_order_amount::numeric(18, 4) as tracked_order_amount,
         estimated.tracked_margin_amount::numeric(18, 4) as tracked_margin_amount,
-        estimated.tracked_order_share,
-        round(estimated.estimated_order_count, 4)::numeric(18, 4) as estimated_order_count,
-        round(estimated.estimated_conversion_value, 4)::numeric(18, 4) as estimated_conversion_value,
-        round(estimated.estimated_margin_amount - estimated.spend_amount, 4)::numeric(18, 4)
-            as estimated_profit_amount,
+        {{ ratio('estimated.all_tracked_count', 'estimated.all_order_count') }} as tracked_order_share,
+        round(
+            estimated.tracked_order_count * estimated.all_order_count / nullif(estimated.all_tracked_count, 0), 4
+        )::numeric(18, 4) as estimated_order_count,
+        round(
+            estimated.tracked_order_amount * estimated.all_order_count / nullif(estimated.all_tracked_count, 0), 4
+        )::numeric(18, 4) as estimated_conversion_value,
+        estimated.estimated_profit_amount::numeric(18, 4) as estimated_profit_amount,
         {{ ratio('estimated.click_count', 'estimated.impression_count') }} as click_through_rate,
         {{ ratio('estimated.converted_session_count', 'estimated.session_count') }} as conversion_rate,
         round(estimated.spend_amount / nullif(estimated.click_count, 0), 4)::numeric(18, 4) as cost_per_click,
-        round(estimated.spend_amount / nullif(estimated.estimated_order_count, 0), 4)::numeric(18, 4)
-            as cost_per_order,
-        {{ ratio('estimated.estimated_conversion_value', 'estimated.spend_amount') }} as return_on_ad_spend,
+        round(
+            estimated.spend_amount * estimated.all_tracked_count
+            / nullif(estimated.tracked_order_count * estimated.all_order_count, 0), 4
+        )::numeric(18, 4) as cost_per_order,
         {{ ratio(
-            'estimated.estimated_margin_amount - estimated.spend_amount', 'estimated.spend_amount'
+            'estimated.tracked_order_amount * estimated.all_order_count',
+            'estimated.spend_amount * estimated.all_tracked_count',
+        ) }} as return_on_ad_spend,
+        {{ ratio(
+            'estimated.tracked_margin_amount * estimated.all_order_count'
+            ~ ' - estimated.spend_amount * estimated.all_tracked_count',
+            'estimated.spend_amount * estimated.all_tracked_count',
         ) }} as return_on_investment,
         rank() over (
             partition by estimated.source_system, estimated.period_type, estimated.period_start
-            order by round(estimated.estimated_margin_amount - estimated.spend_amount, 4) desc nulls last
+            order by estimated.estimated_profit_amount desc nulls last
         )::integer as profit_rank
     from estimated
     left join channels on estimated.channel = channels.channel
