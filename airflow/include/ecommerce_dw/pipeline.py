@@ -18,7 +18,7 @@ from ecommerce_dw.nightly import LateRun, due_at
 from ecommerce_dw.runs import close_run, freeze, get_run, open_run
 from ecommerce_dw.settings import Settings, get_settings
 from ecommerce_dw.steps import measured, written_since
-from ecommerce_dw.transform import Layer, build
+from ecommerce_dw.transform import Layer, build, take_snapshots
 
 if TYPE_CHECKING:
     from ecommerce_dw.loading.reload import Reload
@@ -198,7 +198,7 @@ def build_step(
 
 
 def publish_step(*, run_id: str, settings: Settings | None = None) -> dict[str, object]:
-    """Bring the schema `marts` to the validated state, in one transaction.
+    """Bring the schema `marts` to the validated state, in one transaction, and keep what people are now shown.
 
     Raises:
         CheckFailedError: Somebody built on after the marts were validated; nothing is published.
@@ -208,6 +208,7 @@ def publish_step(*, run_id: str, settings: Settings | None = None) -> dict[str, 
         tables = _publish(settings, run_id)
         step.row_count = sum(sum(counts.values()) for counts in tables.values())
         _reconcile_published(settings, run_id)
+        take_snapshots(run_id, settings=settings)
     return {**tables}
 
 

@@ -130,6 +130,67 @@ def build(
     return BuildSummary(layer, nodes, is_retry)
 
 
+def take_snapshots(run_id: str, *, settings: Settings | None = None) -> bool:
+    """Keep what people are shown now (`history.published_segments`), under the transform lock.
+
+    Does nothing where that is kept already, or where somebody has built on since the publication: what is in
+    `marts_build` then is not what is shown, and the next publication comes here again.
+
+    Returns:
+        Whether anything was kept.
+
+    Raises:
+        BuildError: dbt could not take the snapshot.
+        ecommerce_dw.db.LockHeldError: Another run held the transform lock all the time allowed.
+    """
+    settings = settings or get_settings()
+    with db.transform_lock(holder=f"snapshots ({run_id})", settings=settings):
+        connection = db.connect("transformer", settings=settings)
+        try:
+            with connection, connection.cursor() as cursor:
+                if not _is_shown_anew(cursor):
+                    return False
+            target = settings.home / "dbt" / "snapshots"
+            target.mkdir(parents=True, exist_ok=True)
+            shared = settings.home / "dbt" / "target" / "partial_parse.msgpack"
+            if shared.exists():
+                shutil.copyfile(shared, target / "partial_parse.msgpack")
+            _, nodes = _invoke(["snapshot"], target, settings, run_id)
+        finally:
+            connection.close()
+    bad = [node for node in nodes if node.is_bad]
+    if bad:
+        raise BuildError(
+            "The marts are published, but what is shown was not kept in history.published_segments: "
+            f"{'; '.join(node.message or node.node_id for node in bad)}. Run the publication again."
+        )
+    return True
+
+
+def _is_shown_anew(cursor: Any) -> bool:
+    """Whether what is shown is what is built, and not what was kept last."""
+
+    def exists(table: str) -> bool:
+        cursor.execute("select to_regclass(%s) is not null", (table,))
+        return bool(cursor.fetchone()[0])
+
+    def differ(one: str, other: str) -> bool:
+        cursor.execute(
+            f"select exists (({one} except {other}) union all ({other} except {one}))"  # nothing from outside
+        )
+        return bool(cursor.fetchone()[0])
+
+    columns = "select source_system, customer_id, segment, marketing_strategy from"
+    shown, built = f"{columns} marts.customer_segmentation", f"{columns} marts_build.customer_segmentation"
+    if not (exists("marts.customer_segmentation") and exists("marts_build.customer_segmentation")):
+        return False
+    if differ(shown, built):
+        return False
+    if not exists("history.published_segments"):
+        return True
+    return differ(shown, f"{columns} history.published_segments where shown_to is null")
+
+
 def parse(settings: Settings | None = None) -> Path:
     """Parse the project into the shared target folder, so that runs start from a partial parse.
 

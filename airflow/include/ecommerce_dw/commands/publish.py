@@ -10,6 +10,7 @@ import click
 
 from ecommerce_dw.db import LockHeldError
 from ecommerce_dw.publish import PublishError, PublishSummary, publish
+from ecommerce_dw.transform import BuildError, take_snapshots
 
 
 @click.command()
@@ -27,7 +28,8 @@ def command(full: bool, replace: bool, prune: bool, run_id: str | None, as_json:
     """
     try:
         summary = publish(run_id=run_id, full=full, replace=replace, prune=prune)
-    except (PublishError, LockHeldError) as error:
+        take_snapshots(run_id or "cli publish")
+    except (PublishError, BuildError, LockHeldError) as error:
         if as_json:
             click.echo(json.dumps({"error": str(error)}))
         else:
