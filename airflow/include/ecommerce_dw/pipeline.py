@@ -198,7 +198,7 @@ def build_step(
 
 
 def publish_step(*, run_id: str, settings: Settings | None = None) -> dict[str, object]:
-    """Bring the schema `marts` to the validated state, in one transaction, and keep what people are now shown.
+    """Bring the schema `marts` to the validated state, in one transaction; keep what people are shown now.
 
     Raises:
         CheckFailedError: Somebody built on after the marts were validated; nothing is published.

@@ -10,7 +10,7 @@ down_revision = "0004"
 DDL = """
 create schema history authorization transformer;
 comment on schema history is
-    'What people were shown, and when. Not computed from raw: kept by backups, outside the laws and rebuilds.';
+    'What people were shown, and when. Not computed from raw: kept by backups, outside laws and rebuilds.';
 grant usage on schema history to analyst;
 alter default privileges for role transformer in schema history grant select on tables to analyst;
 """
