@@ -3,7 +3,9 @@
 {#- How a figure is written: money to the cent, percent to one place, counts whole. -#}
 {%- set money = "'FM999,999,999,999,990.00'" -%}
 {%- set percent = "'FM999,990.0'" -%}
-{%- set whole = "'FM999,999,999,990'" %}
+{%- set whole = "'FM999,999,999,990'" -%}
+{#- Where a proof reads: what people read. The model itself reads what is about to be published. -#}
+{%- set published = 'marts' %}
 
 with
 
@@ -168,7 +170,7 @@ insights as (
             to_char(period_start, 'FMMonth YYYY'), to_char(round(net_amount, 4), {{ money }}), currency
         ) as sentence,
         format(
-            'select net_amount as value from marts.sales_summary where source_system = %L '
+            'select net_amount as value from {{ published }}.sales_summary where source_system = %L '
             || 'and period_type = ''month'' and is_complete order by period_start desc limit 1',
             source_system
         ) as proof_query
@@ -187,8 +189,8 @@ insights as (
             case when change_percent < 0 then 'lower' else 'higher' end
         ),
         format(
-            'select 100 * (later.net_amount / earlier.net_amount - 1) as value from marts.sales_summary as later '
-            || 'join marts.sales_summary as earlier using (source_system, period_type) where source_system = %L '
+            'select 100 * (later.net_amount / earlier.net_amount - 1) as value from {{ published }}.sales_summary as later '
+            || 'join {{ published }}.sales_summary as earlier using (source_system, period_type) where source_system = %L '
             || 'and period_type = ''month'' and later.is_complete '
             || 'and earlier.period_start = (later.period_start - interval ''1 month'')::date '
             || 'order by later.period_start desc limit 1',
@@ -208,7 +210,7 @@ insights as (
             to_char(period_start, 'YYYY-MM-DD'), to_char(round(net_amount, 4), {{ money }}), currency
         ),
         format(
-            'select max(net_amount) as value from marts.sales_summary where source_system = %L and period_type = ''day''',
+            'select max(net_amount) as value from {{ published }}.sales_summary where source_system = %L and period_type = ''day''',
             source_system
         )
     from best_days
@@ -225,7 +227,7 @@ insights as (
             to_char(round(100 * refund_amount / gross_amount, 4), {{ percent }})
         ),
         format(
-            'select 100 * sum(refund_amount) / sum(gross_amount) as value from marts.sales_summary '
+            'select 100 * sum(refund_amount) / sum(gross_amount) as value from {{ published }}.sales_summary '
             || 'where source_system = %L and period_type = ''day''',
             source_system
         )
@@ -244,7 +246,7 @@ insights as (
             to_char(round(100.0 * guest_order_count / order_count, 4), {{ percent }})
         ),
         format(
-            'select 100.0 * sum(guest_order_count) / sum(order_count) as value from marts.sales_summary '
+            'select 100.0 * sum(guest_order_count) / sum(order_count) as value from {{ published }}.sales_summary '
             || 'where source_system = %L and period_type = ''day''',
             source_system
         )
@@ -263,7 +265,7 @@ insights as (
             to_char(round(100.0 * repeat_customer_count / customer_count, 4), {{ percent }}), to_char(customer_count, {{ whole }})
         ),
         format(
-            'select 100 * avg((frequency >= 2)::integer) as value from marts.customer_summary '
+            'select 100 * avg((frequency >= 2)::integer) as value from {{ published }}.customer_summary '
             || 'where source_system = %L and frequency > 0',
             source_system
         )
@@ -283,7 +285,7 @@ insights as (
         ),
         format(
             'select 100 * sum(case when rfm_segment = ''Champions'' then net_amount else 0 end) / sum(net_amount) as value '
-            || 'from marts.customer_summary where source_system = %L',
+            || 'from {{ published }}.customer_summary where source_system = %L',
             source_system
         )
     from all_customers
@@ -301,7 +303,7 @@ insights as (
             to_char(risk_count, {{ whole }}), to_char(round(risk_net_amount, 4), {{ money }}), currency
         ),
         format(
-            'select count(*) as value from marts.customer_summary where source_system = %L '
+            'select count(*) as value from {{ published }}.customer_summary where source_system = %L '
             || 'and rfm_segment in (''At Risk'', ''Cannot Lose Them'')',
             source_system
         )
@@ -319,7 +321,7 @@ insights as (
             'The product with the most net revenue is %s: %s %s.',
             product_name, to_char(round(net_amount, 4), {{ money }}), currency
         ),
-        format('select max(net_amount) as value from marts.product_performance where source_system = %L', source_system)
+        format('select max(net_amount) as value from {{ published }}.product_performance where source_system = %L', source_system)
     from best_products
 
     union all
@@ -335,7 +337,7 @@ insights as (
             to_char(round(share_percent, 4), {{ percent }})
         ),
         format(
-            'select 100 * sum(net_share) as value from marts.product_performance where source_system = %L '
+            'select 100 * sum(net_share) as value from {{ published }}.product_performance where source_system = %L '
             || 'and abc_class = ''A'' and net_amount > 0',
             source_system
         )
@@ -354,7 +356,7 @@ insights as (
             channel_name, to_char(round(profit_amount, 4), {{ money }}), currency
         ),
         format(
-            'select max(profit_amount) as value from marts.channel_performance where source_system = %L '
+            'select max(profit_amount) as value from {{ published }}.channel_performance where source_system = %L '
             || 'and period_type = ''all'' and channel <> ''unknown''',
             source_system
         )
@@ -372,7 +374,7 @@ insights as (
             channel_name, to_char(round(cost_per_acquisition, 4), {{ money }}), currency
         ),
         format(
-            'select min(cost_per_acquisition) as value from marts.channel_performance where source_system = %L '
+            'select min(cost_per_acquisition) as value from {{ published }}.channel_performance where source_system = %L '
             || 'and period_type = ''all'' and is_paid and spend_amount > 0',
             source_system
         )
