@@ -296,6 +296,17 @@ def test_what_was_published_is_not_looked_at_again_until_it_is_touched(warehouse
     assert warehouse.failed("marts") == [customer]
 
 
+def test_a_shop_that_is_gone_from_a_published_table_is_named(warehouse: Warehouse) -> None:
+    publish(warehouse)
+    assert warehouse.failed("marts") == []
+    warehouse.execute("delete from marts_build.monthly_metrics where source_system = 'ecommerce'")
+    assert warehouse.failed("marts") == ["published_tables.no shop is gone from a table"]
+    summary = warehouse.validate("marts")
+    assert summary.is_success  # a warning
+    (result,) = (r for r in summary.results if not r.is_success)
+    assert result.examples == ({"table_name": "monthly_metrics", "source_system": "ecommerce"},)
+
+
 def test_a_change_that_the_models_missed_is_seen(warehouse: Warehouse) -> None:
     """A load touched an order, and no model took it in."""
     publish(warehouse)

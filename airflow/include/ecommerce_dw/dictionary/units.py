@@ -8,7 +8,7 @@ MONEY = "money"
 
 #: Pattern that a number's whole name matches → its unit. The first one that matches counts.
 _NUMBERS = (
-    (r"value(_from|_to)?|difference|(un)?explained", "that of the row's `measure`"),
+    (r"value(_from|_to)?|difference|(un)?explained", "as the row says"),
     (r"(.*_)?(amount|price|cost|value|spend|line_total)(_before|_after)?", MONEY),
     (r"cost_per_.*|(cumulative_)?net_per_customer", MONEY),
     (r"(.*_amount|revenue)_per_day(_before|_after)?", "money a day"),

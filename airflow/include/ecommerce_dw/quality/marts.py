@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ecommerce_dw.quality.model import (
     Expectation,
@@ -20,9 +20,15 @@ _MART_REMEDY = (
 )
 
 
-def suites(scope: Scope) -> tuple[Suite, ...]:
-    """The suites of checkpoint marts."""
+def suites(scope: Scope, published: Sequence[str] = ()) -> tuple[Suite, ...]:
+    """The suites of checkpoint marts.
+
+    Args:
+        scope: What is looked at.
+        published: Tables that are built and have been published before.
+    """
     return (
+        *((_emptied(published),) if published else ()),
         Suite(
             "customer_summary",
             _batch(scope, "customer_summary", "m.customer_id"),
@@ -37,6 +43,31 @@ def suites(scope: Scope) -> tuple[Suite, ...]:
             "sales_summary",
             _batch(scope, "sales_summary", "m.period_type || '|' || m.period_start::text"),
             tuple(_sales_summary(scope)),
+        ),
+    )
+
+
+def _emptied(published: Sequence[str]) -> Suite:
+    """Whatever a table is about: a shop that is in it today is not gone from it tomorrow."""
+    gone = "\nunion all\n".join(
+        f"select '{table}' as table_name, s.source_system from intermediate.int_source_as_of as s "
+        f"where exists (select from marts.{table} as m where m.source_system = s.source_system) "
+        f"and not exists (select from marts_build.{table} as b where b.source_system = s.source_system)"
+        for table in published
+    )
+    return Suite(
+        "published_tables",
+        gone,
+        (
+            no_rows(
+                "published_tables.no shop is gone from a table",
+                "select table_name, source_system from batch order by table_name, source_system",
+                # a list of a small shop's campaign targets may well come to its end
+                severity="warning",
+                meaning="A table has rows of a shop where it is published, and none where it is built.",
+                remedy="It is published so, unless something critical failed, too. Where nobody withdrew the "
+                "shop's files, see what the table is made from: `ecommerce-dw explain TABLE`.",
+            ),
         ),
     )
 

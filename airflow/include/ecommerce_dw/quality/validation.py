@@ -97,7 +97,14 @@ def suites(
     measurement = reconciled.measure_marts(
         settings, connection, read_contracts(settings.contracts_dir), scope
     )
-    return (*marts.suites(scope), reconciled.suite(measurement, "marts"))
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "select built.tablename from pg_tables as built "
+            "inner join pg_tables as published on published.tablename = built.tablename "
+            "where built.schemaname = 'marts_build' and published.schemaname = 'marts' order by 1"
+        )
+        published = [name for (name,) in cursor]
+    return (*marts.suites(scope, published), reconciled.suite(measurement, "marts"))
 
 
 def _accepted(
