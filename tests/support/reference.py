@@ -9,11 +9,21 @@ import contextlib
 import datetime as dt
 from collections.abc import Sequence
 from decimal import Decimal
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pytest
 
-from ecommerce_dw import db
-from ecommerce_dw.settings import Settings
+from ecommerce_dw import db, pipeline
+from ecommerce_dw.platform.postgres import EmbeddedPostgres
+from ecommerce_dw.settings import PROJECT_DIR, Settings
+from ecommerce_dw.transform import LAYERS
+from shop_simulator import generate
+from tests.conftest import settings_for
+
+#: A shop of 17 months, so that months, years and long windows all have something in them.
+FIRST, LAST = dt.date(2024, 9, 19), dt.date(2026, 1, 31)
 
 #: Money is compared as whole ten-thousandths: integers are exact, and sums of them too.
 UNITS = 10_000
@@ -151,3 +161,40 @@ def _dates(values: pd.Series) -> pd.Series:
     assert not values.map(lambda value: isinstance(value, Decimal)).any()
     known = values.map(lambda value: None if value in (None, dt.date.min, dt.date.max) else value)
     return pd.to_datetime(known)
+
+
+def build_shops(server: EmbeddedPostgres, template: str, database: str, folder: Path) -> BuiltWarehouse:
+    """Load, build and publish three shops: the simulated one, six days of the real one, a plain sales file.
+
+    Args:
+        server: Where the database is made.
+        template: A migrated, empty warehouse.
+        database: Its name.
+        folder: For the files.
+    """
+    server.execute(f"create database {database} template {template} strategy file_copy")
+    settings = settings_for(server, database, folder / "home")
+    generate(folder / "ecommerce", first=FIRST, last=LAST, scale=0.3)
+    _write_sales(folder / "sales" / "sales.csv")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LANDING_ECOMMERCE", str(folder / "ecommerce"))
+        patch.setenv("LANDING_ONLINE_RETAIL", str(PROJECT_DIR / "tests" / "data" / "online_retail"))
+        patch.setenv("LANDING_SALES", str(folder / "sales"))
+        pipeline.load_step(run_id="references", business_date=None, settings=settings)
+        for layer in LAYERS:
+            pipeline.build_step(layer, run_id="references", settings=settings)
+        pipeline.publish_step(run_id="references", settings=settings)
+    return BuiltWarehouse(settings)
+
+
+def _write_sales(file: Path) -> None:
+    file.parent.mkdir()
+    random = np.random.default_rng(3)
+    days = [dt.date(2024, 1, 1) + dt.timedelta(days=int(day)) for day in random.integers(0, 700, 1500)]
+    customers = np.minimum(random.zipf(1.5, 1500), 300)
+    amounts = random.integers(300, 20_000, 1500) / 100
+    lines = [
+        f"{day},C{customer},{number},{amount:.2f}\n"
+        for number, (day, customer, amount) in enumerate(zip(days, customers, amounts, strict=True))
+    ]
+    file.write_text("Date,Customer ID,Order ID,Sales\n" + "".join(lines), encoding="utf-8")

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from ecommerce_dw import publish as publication
 from ecommerce_dw.cli import main
+from ecommerce_dw.commands import publish as publish_command
 from ecommerce_dw.settings import Settings
 
 from .conftest import MODELS
@@ -18,7 +19,7 @@ from .conftest import MODELS
 @pytest.fixture
 def command(built: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
     """Runs the command against the test's warehouse; its exit code and output."""
-    monkeypatch.setattr(publication, "get_settings", lambda: built)
+    monkeypatch.setattr(publish_command, "get_settings", lambda: built)
     monkeypatch.setattr(publication, "project_marts", lambda _: frozenset(MODELS))
 
     def run(*arguments: str) -> tuple[int, str]:

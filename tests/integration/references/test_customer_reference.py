@@ -12,8 +12,7 @@ import pytest
 
 from shop_simulator import generate
 from shop_simulator.behaviour import Buying
-from tests.integration.references.conftest import FIRST, LAST
-from tests.support.reference import BuiltWarehouse, assert_same
+from tests.support.reference import FIRST, LAST, BuiltWarehouse, assert_same
 
 SOURCES = ["ecommerce", "online_retail", "sales"]
 

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from ecommerce_dw.explain import UnknownTableError, explain
+from ecommerce_dw.settings import PROJECT_DIR
 from ecommerce_dw.transform import parse, write_docs
 from tests.support.reference import BuiltWarehouse
 
@@ -31,6 +32,7 @@ def test_every_table_is_explained_and_its_example_answers(built_shops: BuiltWare
     assert set(orders.as_of) == {"ecommerce", "online_retail", "sales"}
     assert orders.row_count == len(built_shops.frame("fact_orders"))
     assert orders.published_at is None
+    assert explain("sales_summary", manifest, built_shops.settings).published_at is not None
     products = explain("product_performance", manifest, built_shops.settings)
     assert products.unfed == {"sales": "The files of sales have no products"}
 
@@ -51,3 +53,23 @@ def test_the_documentation_is_one_page_with_the_columns_of_the_database(
     text = page.read_text(encoding="utf-8")
     assert '"model.ecommerce_dw.customer_summary"' in text
     assert '"shops_of_references"' in text  # the catalog comes from the database
+
+
+QUESTIONS = re.findall(
+    r"^### (\d+\. .+?\?)\n(.+?)\n```sql\n(.+?)```",
+    (PROJECT_DIR / "docs" / "questions.md").read_text(encoding="utf-8"),
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def test_there_are_twenty_five_questions() -> None:
+    assert [int(question.split(".")[0]) for question, _, _ in QUESTIONS] == list(range(1, 26))
+
+
+@pytest.mark.parametrize(("question", "tables", "query"), QUESTIONS, ids=[q for q, _, _ in QUESTIONS])
+def test_the_named_table_answers_the_question(
+    built_shops: BuiltWarehouse, question: str, tables: str, query: str
+) -> None:
+    named = set(re.findall(r"`(\w+\.\w+)`", tables))
+    assert named == set(re.findall(r"\b(?:from|join) (\w+\.\w+)", query)), question
+    assert built_shops.rows(query), f"{question} is not answered"

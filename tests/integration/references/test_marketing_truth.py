@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 
 from shop_simulator.shop import Shop
-from tests.integration.references.conftest import FIRST, LAST
-from tests.support.reference import UNITS, BuiltWarehouse
+from tests.support.reference import FIRST, LAST, UNITS, BuiltWarehouse
 
 Truth = list[dict[str, Any]]
 

@@ -10,6 +10,7 @@ import click
 
 from ecommerce_dw.db import LockHeldError
 from ecommerce_dw.publish import PublishError, PublishSummary, publish
+from ecommerce_dw.settings import get_settings
 from ecommerce_dw.transform import BuildError, take_snapshots
 
 
@@ -27,8 +28,9 @@ def command(full: bool, replace: bool, prune: bool, run_id: str | None, as_json:
     It publishes what is built, validated or not: `ecommerce-dw validate marts` comes before.
     """
     try:
-        summary = publish(run_id=run_id, full=full, replace=replace, prune=prune)
-        take_snapshots(run_id or "cli publish")
+        settings = get_settings()
+        summary = publish(settings, run_id=run_id, full=full, replace=replace, prune=prune)
+        take_snapshots(run_id or "cli publish", settings=settings)
     except (PublishError, BuildError, LockHeldError) as error:
         if as_json:
             click.echo(json.dumps({"error": str(error)}))

@@ -29,22 +29,6 @@ customer_totals as (
 
 ),
 
-sales_days as (
-
-    select * from {{ ref('int_sales_day') }}
-
-),
-
-currencies as (
-
-    select
-        source_system,
-        min(currency) as currency
-    from sales_days
-    group by source_system
-
-),
-
 -- Orders are where their customer lived when they were placed, customers where they live now: each is counted once.
 
 residents as (
@@ -141,7 +125,7 @@ final as (
         measured.country,
         measured.state,
         measured.city,
-        currencies.currency,
+        {{ source_currency('measured.source_system') }} as currency,
 
         -- numbers
         measured.customer_count,
@@ -171,7 +155,6 @@ final as (
         -- booleans
         num_nonnulls(measured.country, measured.state, measured.city) = 0 as is_unknown
     from measured
-    left join currencies on measured.source_system = currencies.source_system
     window by_level as (partition by measured.source_system, measured.level)
 
 )

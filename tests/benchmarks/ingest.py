@@ -1,0 +1,145 @@
+"""How long one plain sales file takes from a shell to the published marts, and how much memory.
+
+    python tests/benchmarks/ingest.py [--lines 40000] [--rounds 3] [--out docs/benchmarks/ingest.md]
+
+`ecommerce-dw ingest FILE --source sales` in an empty, migrated warehouse of this script's own, each round in
+a process of its own. Checkpoints and dbt's data tests run, and are told apart: what they take is not counted
+in the figure that the aim is about. Beside it, for scale, the loading of the same file alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+#: Seconds and bytes that the aim allows for 40,000 lines.
+AIM_SECONDS, AIM_BYTES = 12.0, 300e6
+
+
+def write_sales(file: Path, lines: int) -> None:
+    """Two years of a shop of so many sales, two lines an order, five orders a customer."""
+    random_ = random.Random(5)
+    first = dt.date(2023, 1, 1)
+    with file.open("w", encoding="utf-8") as target:
+        target.write("Date,Customer ID,Order ID,Sales\n")
+        for _ in range(lines):
+            day = first + dt.timedelta(days=random_.randrange(730))
+            order = random_.randrange(lines // 2)
+            target.write(f"{day},C{order % (lines // 10)},{order},{random_.uniform(3, 200):.2f}\n")
+
+
+def one_round(port: int, folder: Path, database: str, file: Path) -> dict[str, Any]:
+    """Ingest in a process of its own; its summary."""
+    settings = {
+        "ECOMMERCE_DW_HOME": str(folder / "home"),
+        "WAREHOUSE_PORT": str(port),
+        "WAREHOUSE_DB": database,
+        "LANDING_SALES": str(folder / database / "landing"),
+    }
+    command = [
+        str(Path(sys.executable).with_name("ecommerce-dw")),
+        "ingest",
+        str(file),
+        "--source",
+        "sales",
+        "--json",
+    ]
+    done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"ingest ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    summary: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return summary
+
+
+def main() -> None:
+    """Measure, print, write the page."""
+    from ecommerce_dw.migrations import migrate
+    from ecommerce_dw.platform.postgres import EmbeddedPostgres, free_port, reachable_folder
+    from ecommerce_dw.settings import Settings
+    from ecommerce_dw.transform import parse
+
+    parser = argparse.ArgumentParser(description="How long one plain sales file takes to the marts.")
+    parser.add_argument("--lines", type=int, default=40_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+
+    with tempfile.TemporaryDirectory(prefix="ingest-benchmark-") as name:
+        folder = Path(name)
+        file = folder / "sales.csv"
+        write_sales(file, arguments.lines)
+        server = EmbeddedPostgres(reachable_folder(folder / "server"), free_port())
+        server.start()
+        try:
+            rounds = []
+            for number in range(arguments.rounds):
+                # one name, so that the project is parsed once, as on a machine where it has run before
+                server.execute("drop database if exists ingest with (force)")
+                server.execute("create database ingest")
+                settings = Settings(
+                    _env_file=None,
+                    ecommerce_dw_home=folder / "home",
+                    warehouse_port=server.port,
+                    warehouse_db="ingest",
+                )
+                migrate(settings)
+                if number == 0:
+                    parse(settings)
+                (folder / "ingest" / "landing" / "sales.csv").unlink(missing_ok=True)
+                rounds.append(one_round(server.port, folder, "ingest", file))
+                print(f"round {number + 1}: {rounds[-1]['step_seconds']}", flush=True)
+        finally:
+            server.remove()
+
+    def median(figure: Any) -> float:
+        return statistics.median(figure(found) for found in rounds)
+
+    def checks(found: dict[str, Any]) -> float:
+        return sum(float(s) for name, s in found["step_seconds"].items() if name.startswith("check_"))
+
+    whole = median(lambda found: sum(found["step_seconds"].values()))
+    # data tests run on two threads
+    counted = median(
+        lambda found: sum(found["step_seconds"].values()) - checks(found) - found["test_seconds"] / 2
+    )
+    peak = max(found["peak_memory"] for found in rounds)
+    page = "\n".join(
+        [
+            "# One sales file to the marts",
+            "",
+            "Written by `tests/benchmarks/ingest.py`. Seconds depend on the machine and what else it does.",
+            "",
+            f"Machine: {os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python "
+            f"{platform.python_version()}, load average {os.getloadavg()[0]:.1f}. {arguments.lines:,} lines, "
+            f"{arguments.rounds} rounds into an empty warehouse each, medians.",
+            "",
+            "| figure | measured | aim |",
+            "|---|---|---|",
+            f"| without checkpoints and data tests | {counted:.1f} s | under {AIM_SECONDS:.0f} s |",
+            f"| all of it | {whole:.1f} s | |",
+            f"| checkpoints | {median(checks):.1f} s | |",
+            f"| data tests, over both threads | {median(lambda found: found['test_seconds']):.1f} s | |",
+            f"| loading alone | {median(lambda found: found['step_seconds']['load']):.2f} s | |",
+            f"| peak memory of the process | {peak / 1e6:.0f} MB | under {AIM_BYTES / 1e6:.0f} MB |",
+            f"| of the checkpoints' process beside it | "
+            f"{max(found['checkpoints_memory'] for found in rounds) / 1e6:.0f} MB | |",
+            "",
+        ]
+    )
+    print(page)
+    if arguments.out:
+        arguments.out.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
