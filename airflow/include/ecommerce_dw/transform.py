@@ -31,6 +31,8 @@ _logger = logging.getLogger(__name__)
 _BAD = frozenset({"error", "fail", "runtime error", "partial success"})
 #: How many runs keep their dbt folder (needed for `dbt retry`, useful for a look at compiled SQL).
 _KEEP_RUNS = 10
+#: Rows kept of each test that found any.
+_KEPT_FAILURES = 20
 
 
 class BuildError(RuntimeError):
@@ -39,7 +41,14 @@ class BuildError(RuntimeError):
 
 @dataclass(frozen=True)
 class NodeResult:
-    """What became of one dbt node (a model, test, seed …)."""
+    """What became of one dbt node (a model, test, seed …).
+
+    Attributes:
+        node_id, resource_type, status, failures, message: As dbt gives them.
+        seconds: How long it took.
+        rows_affected: Rows its last statement wrote; None where the server did not say.
+        query: Of a test that found something: what finds it again.
+    """
 
     node_id: str
     resource_type: str
@@ -48,6 +57,7 @@ class NodeResult:
     rows_affected: int | None
     failures: int | None
     message: str | None
+    query: str | None = None
 
     @property
     def is_bad(self) -> bool:
@@ -121,6 +131,9 @@ def build(
             invocation_id, nodes = _invoke(command, target, settings, run_id)
             (target / "window.json").write_text(json.dumps({"load_id_to": run.load_id_to}))
             _record(connection, run_id, invocation_id, layer, nodes)
+            _keep_failures(
+                connection, run_id, [n for n in nodes if n.resource_type == "test" and n.status != "pass"]
+            )
             connection.commit()
         finally:
             connection.close()
@@ -343,7 +356,26 @@ def _node(result: Any) -> NodeResult:
         rows_affected=affected if isinstance(affected, int) and affected >= 0 else None,
         failures=result.failures,
         message=result.message,
+        # of a test that found something: what finds it again
+        query=result.node.compiled_code if str(result.status) in ("fail", "warn") else None,
     )
+
+
+def _keep_failures(connection: Any, run_id: str, nodes: Sequence[NodeResult]) -> None:
+    """Keep the first rows that each failed test found, in place of those of an earlier try of the run."""
+    tests = [node.node_id for node in nodes if node.resource_type == "test"]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "delete from ops.test_failures where run_id = %s and node_id = any(%s)", (run_id, tests)
+        )
+        for node in nodes:
+            if node.query is not None:
+                query = node.query.replace("%", "%%")
+                cursor.execute(
+                    "insert into ops.test_failures (run_id, node_id, failing_row) "
+                    f"select %s, %s, to_jsonb(found) from ({query}\n) as found limit %s",
+                    (run_id, node.node_id, _KEPT_FAILURES),
+                )
 
 
 def _record(
@@ -371,6 +403,8 @@ def _describe(layer: Layer, bad: Sequence[NodeResult]) -> str:
     for node in bad:
         what = (node.message or "").strip().replace("\n", "\n    ")
         lines.append(f"  {node.resource_type} {node.node_id.split('.')[-1]}: {what}")
+    if any(node.query for node in bad):
+        lines.append("The rows that failed a test are in ops.test_failures.")
     lines.append(
         "What was built before stays, and nothing of it is published. Mend the cause and run again: "
         "a second try of the task runs only what failed or was skipped."

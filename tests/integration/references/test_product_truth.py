@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shop_simulator import Shop
-from tests.integration.references.conftest import FIRST
+from tests.support.reference import FIRST
 from tests.support.reference import BuiltWarehouse
 
 
