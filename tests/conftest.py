@@ -6,9 +6,11 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg2.extensions
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from ecommerce_dw import db
 from ecommerce_dw.migrations import migrate
@@ -16,6 +18,20 @@ from ecommerce_dw.platform.postgres import EmbeddedPostgres, free_port, reachabl
 from ecommerce_dw.settings import Settings
 
 TEMPLATE = "template_ecommerce_dw"
+
+#: Folders whose tests share a warehouse that is dear to build.
+SHARED = ("tests/integration/references/",)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """Files run side by side; those that share a warehouse one after the other, so that it is built once."""
+
+    class LoadFileOrFolder(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((folder for folder in SHARED if nodeid.startswith(folder)), nodeid.split("::", 1)[0])
+
+    return LoadFileOrFolder(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -59,6 +59,7 @@ def test_no_alert_was_raised_by_a_good_run(platform: Platform) -> None:
     assert platform.sql("select title from ops.alerts where severity = 'critical'") == ""
 
 
+@pytest.mark.slow
 def test_the_same_day_again_changes_no_fingerprint(platform: Platform) -> None:
     before = platform.fingerprint()
     assert len(before) >= 10

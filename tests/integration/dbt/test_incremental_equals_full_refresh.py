@@ -373,12 +373,9 @@ def item_leaves_a_touched_order(shop: Shop) -> None:
     shop.load(SHOP, "order_items", "2026-02-10", [item("I3", "O1", "2026-02-10 09:00+00")])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "late",
-    [
-        item_moves_to_a_touched_order_of_a_new_customer,
-        pytest.param(item_leaves_a_touched_order, marks=pytest.mark.slow),
-    ],
+    "late", [item_moves_to_a_touched_order_of_a_new_customer, item_leaves_a_touched_order]
 )
 def test_what_is_loaded_between_freeze_and_build_leaves_nothing_twice_and_nothing_out(
     warehouse: DbtWarehouse, shop: Shop, late: Callable[[Shop], None]

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from shop_simulator import Shop
-from tests.support.reference import FIRST
-from tests.support.reference import BuiltWarehouse
+from tests.support.reference import FIRST, BuiltWarehouse
 
 
 @pytest.fixture(scope="module")
