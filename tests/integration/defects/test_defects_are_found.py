@@ -205,5 +205,5 @@ def test_every_defect_of_two_years_is_found(
 ) -> None:
     story = Story(make_settings(), tmp_path, seed=seed, days=730, scale=1.0, rate=0.02)
     assert {defect.kind for defect in story.injected} == set(KINDS)
-    story.live(every=60)
+    story.live(every=120)
     tell(story.check(), f"724 days, scale 1, rate 2 %, seed {seed}")

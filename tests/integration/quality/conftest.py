@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,12 @@ class Warehouse:
         with self.owner.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+        with self.owner.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall()
 
     def loosen(self, table: str) -> None:
         """Drop what keeps a table sound: constraints and unique indexes."""

@@ -44,6 +44,22 @@ def test_it_exits_with_1_and_says_what_to_do(shell: CliRunner, warehouse: Wareho
     assert shell.invoke(main, ["validate", "staging"]).exit_code == 2
 
 
+def test_one_table_alone_is_validated_and_leaves_the_others_results(
+    shell: CliRunner, warehouse: Warehouse
+) -> None:
+    assert shell.invoke(main, ["validate", "warehouse"]).exit_code == 0
+    (before,) = warehouse.query("select count(*) from ops.expectation_results")
+    warehouse.execute("update warehouse.fact_orders set is_guest = true where order_id = 'O9'")
+    assert shell.invoke(main, ["validate", "warehouse", "--table", "dim_products"]).exit_code == 0
+    alone = shell.invoke(main, ["validate", "warehouse", "--table", "fact_orders", "--json"])
+    assert alone.exit_code == 1
+    assert {result["object"] for result in json.loads(alone.stdout)["results"]} == {"fact_orders"}
+    assert warehouse.query("select count(*) from ops.expectation_results") == [before]
+    unknown = shell.invoke(main, ["validate", "warehouse", "--table", "fact_order"])
+    assert unknown.exit_code == 2
+    assert "expects nothing of fact_order." in unknown.output
+
+
 def test_data_docs_are_a_site_per_run_and_pruned(warehouse: Warehouse) -> None:
     settings = warehouse.settings.model_copy(update={"data_docs_keep": 2})
     assert build_data_docs(settings, "nothing-validated") is None

@@ -16,8 +16,9 @@ from ecommerce_dw.settings import get_settings
 @click.command()
 @click.argument("checkpoint", type=click.Choice(CHECKPOINTS))
 @click.option("--run-id", help="Run the results belong to. Default: the latest run.")
+@click.option("--table", "tables", multiple=True, help="Only this table; may be given several times.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-def command(checkpoint: str, run_id: str | None, as_json: bool) -> None:
+def command(checkpoint: str, run_id: str | None, tables: tuple[str, ...], as_json: bool) -> None:
     """Run a Great Expectations checkpoint on what was touched since the last publication.
 
     Exits with 1 when a critical expectation fails and nobody accepted it; the message names the expectation,
@@ -32,7 +33,10 @@ def command(checkpoint: str, run_id: str | None, as_json: bool) -> None:
             connection.close()
         run_id = run.run_id if run else f"cli__{dt.datetime.now(dt.UTC):%Y-%m-%dT%H-%M-%S}"
     chosen = next(name for name in CHECKPOINTS if name == checkpoint)
-    summary = validate(settings, chosen, run_id)
+    try:
+        summary = validate(settings, chosen, run_id, tables=tables or None)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     click.echo(json.dumps(summary.as_dict(), indent=2, default=str) if as_json else summary.describe())
     if not summary.is_success:
         raise SystemExit(1)
