@@ -21,6 +21,7 @@ comment on column ops.test_failures.node_id is 'The test, as in ops.dbt_results.
 comment on column ops.test_failures.failing_row is 'What the test''s query gave.';
 create index on ops.test_failures (run_id);
 -- rows may hold personal data: for who mends the build, not for analysts
+revoke all on ops.test_failures from analyst, loader;
 grant select, insert, delete on ops.test_failures to transformer;
 """
 
