@@ -131,9 +131,7 @@ def build(
             invocation_id, nodes = _invoke(command, target, settings, run_id)
             (target / "window.json").write_text(json.dumps({"load_id_to": run.load_id_to}))
             _record(connection, run_id, invocation_id, layer, nodes)
-            _keep_failures(
-                connection, run_id, [n for n in nodes if n.resource_type == "test" and n.status != "pass"]
-            )
+            _keep_failures(connection, run_id, nodes)
             connection.commit()
         finally:
             connection.close()
