@@ -5,11 +5,11 @@ That the star schema itself is right is proven from the files (`tests/support/sh
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,53 +46,39 @@ class BuiltWarehouse:
             table: Its name.
             source: Rows of this source alone; None means all.
         """
-        with (
-            contextlib.closing(db.connect("owner", settings=self.settings)) as connection,
-            connection.cursor() as cursor,
-        ):
-            cursor.execute(
-                "select table_schema from information_schema.tables where table_name = %s "
-                "and table_schema in ('warehouse', 'marts_build') order by table_schema desc",
-                (table,),
-            )
-            schema = cursor.fetchone()
-            assert schema, f"no table {table}"
-            cursor.execute(
-                "select column_name, data_type, numeric_precision, numeric_scale "
-                "from information_schema.columns where table_schema = %s and table_name = %s "
-                "order by ordinal_position",
-                (schema[0], table),
-            )
-            columns = cursor.fetchall()
-            condition = "" if source is None else " where source_system = %s"
-            cursor.execute(f"select * from {schema[0]}.{table}{condition}", (source,) if source else ())
-            rows = cursor.fetchall()
+        schemas = self.rows(
+            "select table_schema from information_schema.tables where table_name = %s "
+            "and table_schema in ('warehouse', 'marts_build') order by table_schema desc",
+            table,
+        )
+        assert schemas, f"no table {table}"
+        schema = schemas[0][0]
+        columns = self.rows(
+            "select column_name, data_type, numeric_precision, numeric_scale "
+            "from information_schema.columns where table_schema = %s and table_name = %s "
+            "order by ordinal_position",
+            schema, table,
+        )  # fmt: skip
+        query = f"select * from {schema}.{table}"
+        rows = self.rows(query) if source is None else self.rows(f"{query} where source_system = %s", source)
         frame = pd.DataFrame(rows, columns=[name for name, *_ in columns], dtype="object")
         for name, type_, precision, scale in columns:
             frame[name] = _typed(frame[name], type_, (precision, scale))
         return frame
 
-    def rows(self, query: str) -> list[tuple[object, ...]]:
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows of a query, as the owner."""
-        with (
-            contextlib.closing(db.connect("owner", settings=self.settings)) as connection,
-            connection.cursor() as cursor,
-        ):
-            cursor.execute(query)
+        with db.transaction("owner", settings=self.settings) as cursor:
+            cursor.execute(query, values or None)
             return cursor.fetchall()
 
     def as_of(self, source: str) -> pd.Timestamp:
         """The greatest business date among the source's loaded files."""
-        with (
-            contextlib.closing(db.connect("owner", settings=self.settings)) as connection,
-            connection.cursor() as cursor,
-        ):
-            cursor.execute(
-                "select as_of_date from intermediate.int_source_as_of where source_system = %s", (source,)
-            )
-            row = cursor.fetchone()
-        assert row, f"nothing of {source} is loaded"
-        return pd.Timestamp(row[0])
+        rows = self.rows(
+            "select as_of_date from intermediate.int_source_as_of where source_system = %s", source
+        )
+        assert rows, f"nothing of {source} is loaded"
+        return pd.Timestamp(rows[0][0])
 
 
 def assert_same(

@@ -66,6 +66,24 @@ def connect(
     return connection
 
 
+@contextlib.contextmanager
+def transaction(
+    role: Role = "owner", *, settings: Settings | None = None
+) -> Iterator[psycopg2.extensions.cursor]:
+    """One transaction on a connection of its own: committed at the end, rolled back on an error, closed.
+
+    Args:
+        role: Which of the warehouse's roles to log in as.
+        settings: Defaults to the process's settings.
+    """
+    with (
+        contextlib.closing(connect(role, settings=settings)) as connection,
+        connection,
+        connection.cursor() as cursor,
+    ):
+        yield cursor
+
+
 def sqlalchemy_url(role: Role = "owner", *, settings: Settings | None = None) -> URL:
     """The warehouse's address for SQLAlchemy, with the driver named (a bare one would mean psycopg 3)."""
     settings = settings or get_settings()

@@ -52,42 +52,38 @@ def check_freshness(settings: Settings, run_id: str, business_date: dt.date) -> 
         One entry per source that has contracts, by name.
     """
     contracts = read_contracts(settings.contracts_dir)
-    connection = db.connect("transformer", settings=settings)
-    try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute(
-                f"""
-                select l.source, max(l.business_date)
-                from raw.load_ledger as l
-                where {in_effect("l")} and l.business_date <= %s
-                group by l.source
-                """,
-                (business_date,),
-            )
-            newest: dict[str, dt.date] = dict(cursor.fetchall())
-            results = []
-            for source, entities in sorted(contracts.items()):
-                watched = [
-                    contract.max_staleness_days
-                    for contract in entities.values()
-                    if contract.max_staleness_days is not None
-                ]
-                results.append(_judge(source, business_date, newest.get(source), min(watched, default=None)))
-            cursor.execute("delete from ops.source_freshness where run_id = %s", (run_id,))
-            execute_values(
-                cursor,
-                """
-                insert into ops.source_freshness
-                    (run_id, source, business_date, max_loaded_date, staleness_days, status)
-                values %s
-                """,
-                [
-                    (run_id, r.source, r.business_date, r.max_loaded_date, r.staleness_days, r.status)
-                    for r in results
-                ],
-            )
-    finally:
-        connection.close()
+    with db.transaction("transformer", settings=settings) as cursor:
+        cursor.execute(
+            f"""
+            select l.source, max(l.business_date)
+            from raw.load_ledger as l
+            where {in_effect("l")} and l.business_date <= %s
+            group by l.source
+            """,
+            (business_date,),
+        )
+        newest: dict[str, dt.date] = dict(cursor.fetchall())
+        results = []
+        for source, entities in sorted(contracts.items()):
+            watched = [
+                contract.max_staleness_days
+                for contract in entities.values()
+                if contract.max_staleness_days is not None
+            ]
+            results.append(_judge(source, business_date, newest.get(source), min(watched, default=None)))
+        cursor.execute("delete from ops.source_freshness where run_id = %s", (run_id,))
+        execute_values(
+            cursor,
+            """
+            insert into ops.source_freshness
+                (run_id, source, business_date, max_loaded_date, staleness_days, status)
+            values %s
+            """,
+            [
+                (run_id, r.source, r.business_date, r.max_loaded_date, r.staleness_days, r.status)
+                for r in results
+            ],
+        )
     return tuple(results)
 
 

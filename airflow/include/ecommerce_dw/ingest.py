@@ -7,7 +7,7 @@ import os
 import resource
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,8 +25,8 @@ from ecommerce_dw.loading.stream import (
     hash_file,
     read_header,
 )
+from ecommerce_dw.one_process import alone, steps_after_load, take
 from ecommerce_dw.quality.apart import checkpoints_apart
-from ecommerce_dw.reprocess import refuse_beside_another_run
 from ecommerce_dw.settings import Settings
 
 #: Bad rows that a summary names.
@@ -144,43 +144,28 @@ def ingest(
             come. Nothing was changed.
         NoWarehouseError: There are no tables yet.
         RefusedIngestError: Too many of its rows break the contract. `marts` is as it was.
-        ecommerce_dw.reprocess.RunIsGoingError: A run of the pipeline is going.
+        ecommerce_dw.one_process.RunIsGoingError: A run of the pipeline is going.
         ecommerce_dw.pipeline.CheckFailedError: A checkpoint stopped it; `marts` is as it was.
         ecommerce_dw.transform.BuildError: A layer did not build; `marts` is as it was.
     """
     if _query(settings, "select to_regclass('ops.runs') is null", ()) == [(True,)]:
         raise NoWarehouseError("The warehouse has no tables yet: `ecommerce-dw migrate` makes them.")
     clock = _StepClock(progress)
-    results: dict[str, Any] = {}
-    states: dict[str, str] = {}
-    with db.run_lock(holder=f"ingest ({run_id})", settings=settings):
-        refuse_beside_another_run(settings)
+    with alone(f"ingest ({run_id})", settings):
         with clock.step("land"):
             path = _land(settings, file, source, today or (dt.datetime.now(dt.UTC) + _EARLIEST_DAY).date())
         with checkpoints_apart(settings, run_id) as check:
-            steps: Sequence[tuple[str, Callable[[], Any]]] = (
-                ("load", lambda: _load(settings, source, path, run_id)),
-                ("freshness", lambda: pipeline.freshness_step(run_id=run_id, settings=settings)),
-                ("check_raw", lambda: check("raw")),
-                ("build_staging", lambda: pipeline.build_step("staging", run_id=run_id, settings=settings)),
+            results = take(
                 (
-                    "build_warehouse",
-                    lambda: pipeline.build_step("warehouse", run_id=run_id, settings=settings),
+                    ("load", lambda: _load(settings, source, path, run_id)),
+                    ("freshness", lambda: pipeline.freshness_step(run_id=run_id, settings=settings)),
+                    *steps_after_load(settings, run_id, check),
                 ),
-                ("check_warehouse", lambda: check("warehouse")),
-                ("build_marts", lambda: pipeline.build_step("marts", run_id=run_id, settings=settings)),
-                ("check_marts", lambda: check("marts")),
-                ("publish", lambda: pipeline.publish_step(run_id=run_id, settings=settings)),
+                settings,
+                run_id,
+                around=clock.step,
+                finishing=clock.step("alerts"),
             )
-            try:
-                for name, step in steps:
-                    states[name] = "failed"
-                    with clock.step(name):
-                        results[name] = step()
-                    states[name] = "success"
-            finally:
-                with clock.step("alerts"):
-                    pipeline.finish_step(run_id=run_id, task_states=states, settings=settings)
     entry: _LedgerEntry = results["load"]
     return IngestSummary(
         run_id=run_id,
@@ -363,10 +348,6 @@ def _test_seconds(settings: Settings, run_id: str) -> float:
 
 
 def _query(settings: Settings, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
-    connection = db.connect("transformer", settings=settings)
-    try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute(statement, values)
-            return cursor.fetchall()
-    finally:
-        connection.close()
+    with db.transaction("transformer", settings=settings) as cursor:
+        cursor.execute(statement, values)
+        return cursor.fetchall()

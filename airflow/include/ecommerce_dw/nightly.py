@@ -85,19 +85,15 @@ def find_late_run(settings: Settings, now: dt.datetime) -> LateRun | None:
     A warehouse that no run has ever published is not in service: nobody waits for it.
     """
     date = last_due_date(now, settings)
-    connection = db.connect("transformer", settings=settings)
-    try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute("select exists (select from ops.runs where status = 'succeeded')")
-            (is_in_service,) = cursor.fetchone() or (False,)
-            if not is_in_service or is_done(cursor, date):
-                return None
-            cursor.execute(
-                "select run_id from ops.runs where business_date = %s and source is null "
-                "order by run_seq desc limit 1",
-                (date,),
-            )
-            row = cursor.fetchone()
-    finally:
-        connection.close()
+    with db.transaction("transformer", settings=settings) as cursor:
+        cursor.execute("select exists (select from ops.runs where status = 'succeeded')")
+        (is_in_service,) = cursor.fetchone() or (False,)
+        if not is_in_service or is_done(cursor, date):
+            return None
+        cursor.execute(
+            "select run_id from ops.runs where business_date = %s and source is null "
+            "order by run_seq desc limit 1",
+            (date,),
+        )
+        row = cursor.fetchone()
     return LateRun(date, due_at(date, settings), row[0] if row else None)

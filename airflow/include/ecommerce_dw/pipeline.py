@@ -158,23 +158,19 @@ def check_step(checkpoint: str, *, run_id: str, settings: Settings | None = None
             raise CheckFailedError(text)
     _logger.info("%s", text)
     if checkpoint == "marts":
-        connection = db.connect("transformer", settings=settings)
-        with connection, connection.cursor() as cursor:
+        with db.transaction("transformer", settings=settings) as cursor:
             cursor.execute("update ops.runs set validated_seq = %s where run_id = %s", (seen, run_id))
-        connection.close()
     return {"expectations": len(summary.results), "warnings": [r.name for r in summary.warnings]}
 
 
 def _built_up_to(settings: Settings) -> int:
     """The newest entry of `ops.touched`: it moves whenever a model's rows change."""
-    connection = db.connect("transformer", settings=settings)
-    with connection, connection.cursor() as cursor:
+    with db.transaction("transformer", settings=settings) as cursor:
         cursor.execute(
             "select greatest((select max(touched_seq) from ops.touched), "
             "(select max(touched_seq) from ops.model_marks), 0)"
         )
         row = cursor.fetchone()
-    connection.close()
     return int(row[0]) if row else 0
 
 

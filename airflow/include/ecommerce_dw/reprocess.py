@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from ecommerce_dw.loading.discover import LandedFile, discover
 from ecommerce_dw.loading.ledger import Known, in_effect, is_settled, is_to_be_tried_again, read_known
 from ecommerce_dw.loading.reload import Reload
 from ecommerce_dw.loading.stream import hash_file
+from ecommerce_dw.one_process import Step, alone, steps_after_load, take
 from ecommerce_dw.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -42,12 +44,6 @@ ACTIONS: Mapping[Action, str] = {
 _LEFT: tuple[Action, ...] = ("set aside", "gone")
 #: How rows of built tables are found, the most specific key first.
 _KEYS = ("order_id", "customer_id", "product_id")
-#: A run that is not finished after so long was killed (the DAG's own limit is the same).
-_LONGEST_RUN = dt.timedelta(hours=4)
-
-
-class RunIsGoingError(RuntimeError):
-    """A run of the pipeline is going; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -265,12 +261,12 @@ def reprocess(
         What `load` and `publish` returned.
 
     Raises:
-        RunIsGoingError: A run of the pipeline is going.
+        ecommerce_dw.one_process.RunIsGoingError: A run of the pipeline is going.
         ecommerce_dw.pipeline.CheckFailedError: A checkpoint stopped it; `marts` is as it was.
         ecommerce_dw.transform.BuildError: A layer did not build; `marts` is as it was.
     """
     conf = planned.conf()
-    steps: Sequence[tuple[str, Callable[[], dict[str, object]]]] = (
+    steps: Sequence[Step] = (
         (
             "load",
             lambda: pipeline.load_files(
@@ -282,48 +278,18 @@ def reprocess(
                 reload=planned.reload,
             ),
         ),
-        ("check_raw", lambda: pipeline.check_step("raw", run_id=run_id, settings=settings)),
-        ("build_staging", lambda: pipeline.build_step("staging", run_id=run_id, settings=settings)),
-        ("build_warehouse", lambda: pipeline.build_step("warehouse", run_id=run_id, settings=settings)),
-        ("check_warehouse", lambda: pipeline.check_step("warehouse", run_id=run_id, settings=settings)),
-        ("build_marts", lambda: pipeline.build_step("marts", run_id=run_id, settings=settings)),
-        ("check_marts", lambda: pipeline.check_step("marts", run_id=run_id, settings=settings)),
-        ("publish", lambda: pipeline.publish_step(run_id=run_id, settings=settings)),
+        *steps_after_load(settings, run_id),
     )
     _logger.info("Reprocessing %s", conf)
-    results: dict[str, object] = {}
-    states: dict[str, str] = {}
-    with db.run_lock(holder=f"reprocess ({run_id})", settings=settings):
-        refuse_beside_another_run(settings)
-        try:
-            for name, step in steps:
-                progress(name)
-                states[name] = "failed"
-                results[name] = step()
-                states[name] = "success"
-        finally:
-            pipeline.finish_step(run_id=run_id, task_states=states, settings=settings)
+
+    @contextmanager
+    def told(name: str) -> Iterator[None]:
+        progress(name)
+        yield
+
+    with alone(f"reprocess ({run_id})", settings):
+        results = take(steps, settings, run_id, around=told)
     return {name: results[name] for name in ("load", "publish")}
-
-
-def refuse_beside_another_run(settings: Settings) -> None:
-    """Raise RunIsGoingError when a run of the pipeline is going."""
-    connection = db.connect("transformer", settings=settings)
-    try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute(
-                "select run_id, started_at from ops.runs where status = 'running' "
-                "and started_at > clock_timestamp() - %s order by run_seq desc limit 1",
-                (_LONGEST_RUN,),
-            )
-            row = cursor.fetchone()
-    finally:
-        connection.close()
-    if row is not None:
-        raise RunIsGoingError(
-            f"The run {row[0]} is going since {row[1]:%H:%M:%S} UTC. Nothing was changed. Wait for its end; "
-            "if it was killed, run the day again in Airflow first."
-        )
 
 
 def _chosen(

@@ -251,16 +251,12 @@ def read_state(settings: Settings, now: dt.datetime, next_run: NextRun | None = 
     Raises:
         psycopg2.OperationalError: The warehouse does not answer.
     """
-    connection = db.connect("transformer", settings=settings)
-    try:
-        with connection, connection.cursor() as cursor:
-            sources = tuple(SourceState(*row) for row in _all(cursor, _SOURCES))
-            last_run = next((RunState(*row) for row in _all(cursor, _LAST_RUN)), None)
-            published = next((Publication(*row) for row in _all(cursor, _PUBLICATION)), None)
-            incidents = tuple(OpenIncident(*row) for row in _all(cursor, _INCIDENTS))
-            [(size,)] = _all(cursor, "select pg_database_size(current_database())")
-    finally:
-        connection.close()
+    with db.transaction("transformer", settings=settings) as cursor:
+        sources = tuple(SourceState(*row) for row in _all(cursor, _SOURCES))
+        last_run = next((RunState(*row) for row in _all(cursor, _LAST_RUN)), None)
+        published = next((Publication(*row) for row in _all(cursor, _PUBLICATION)), None)
+        incidents = tuple(OpenIncident(*row) for row in _all(cursor, _INCIDENTS))
+        [(size,)] = _all(cursor, "select pg_database_size(current_database())")
     disk = shutil.disk_usage(next(path for path in (settings.home, *settings.home.parents) if path.exists()))
     return State(
         now=now,

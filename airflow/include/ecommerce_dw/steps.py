@@ -62,41 +62,33 @@ def written_since(settings: Settings, touched_seq: int) -> int:
 
     A model that was built whole counts with the rows of its table, as the server's statistics know them.
     """
-    connection = db.connect("transformer", settings=settings)
-    try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute(
-                """
-                select count(*) filter (where touched.key <> '*') + coalesce(sum(tables.row_count), 0)::bigint
-                from ops.touched
-                left join lateral (
-                    select greatest(max(c.reltuples), 0)::bigint as row_count
-                    from pg_class as c
-                    join pg_namespace as n on n.oid = c.relnamespace
-                    where c.relname = touched.model
-                        and n.nspname in ('warehouse', 'intermediate', 'marts_build')
-                ) as tables on touched.key = '*'
-                where touched.touched_seq > %s
-                """,
-                (touched_seq,),
-            )
-            row = cursor.fetchone()
-    finally:
-        connection.close()
+    with db.transaction("transformer", settings=settings) as cursor:
+        cursor.execute(
+            """
+            select count(*) filter (where touched.key <> '*') + coalesce(sum(tables.row_count), 0)::bigint
+            from ops.touched
+            left join lateral (
+                select greatest(max(c.reltuples), 0)::bigint as row_count
+                from pg_class as c
+                join pg_namespace as n on n.oid = c.relnamespace
+                where c.relname = touched.model
+                    and n.nspname in ('warehouse', 'intermediate', 'marts_build')
+            ) as tables on touched.key = '*'
+            where touched.touched_seq > %s
+            """,
+            (touched_seq,),
+        )
+        row = cursor.fetchone()
     return int(row[0]) if row else 0
 
 
 def _keep(settings: Settings, values: tuple[object, ...]) -> None:
-    connection = db.connect("transformer", settings=settings)
-    try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute(
-                """
-                insert into ops.run_steps
-                    (run_id, step, is_success, started_at, finished_at, peak_memory_bytes, row_count)
-                values (%s, %s, %s, %s, clock_timestamp(), %s, %s)
-                """,
-                values,
-            )
-    finally:
-        connection.close()
+    with db.transaction("transformer", settings=settings) as cursor:
+        cursor.execute(
+            """
+            insert into ops.run_steps
+                (run_id, step, is_success, started_at, finished_at, peak_memory_bytes, row_count)
+            values (%s, %s, %s, %s, clock_timestamp(), %s, %s)
+            """,
+            values,
+        )

@@ -156,19 +156,13 @@ def take_snapshots(run_id: str, *, settings: Settings | None = None) -> bool:
     """
     settings = settings or get_settings()
     with db.transform_lock(holder=f"snapshots ({run_id})", settings=settings):
-        connection = db.connect("transformer", settings=settings)
-        try:
-            with connection, connection.cursor() as cursor:
-                if not _is_shown_anew(cursor):
-                    return False
-            target = settings.home / "dbt" / "snapshots"
-            target.mkdir(parents=True, exist_ok=True)
-            shared = settings.home / "dbt" / "target" / "partial_parse.msgpack"
-            if shared.exists():
-                shutil.copyfile(shared, target / "partial_parse.msgpack")
-            _, nodes = _invoke(["snapshot"], target, settings, run_id)
-        finally:
-            connection.close()
+        with db.transaction("transformer", settings=settings) as cursor:
+            if not _is_shown_anew(cursor):
+                return False
+        target = settings.home / "dbt" / "snapshots"
+        target.mkdir(parents=True, exist_ok=True)
+        _begin_with_shared_parse(target, settings)
+        _, nodes = _invoke(["snapshot"], target, settings, run_id)
     bad = [node for node in nodes if node.is_bad]
     if bad:
         raise BuildError(
@@ -256,10 +250,19 @@ def _target_folder(settings: Settings, run: Run, layer: Layer) -> Path:
         kept = sorted(runs.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
         for old in kept[_KEEP_RUNS:]:
             shutil.rmtree(old, ignore_errors=True)
-    shared = settings.home / "dbt" / "target" / "partial_parse.msgpack"
-    if shared.exists():
-        shutil.copyfile(shared, folder / "partial_parse.msgpack")
+    _begin_with_shared_parse(folder, settings)
     return folder
+
+
+def _begin_with_shared_parse(folder: Path, settings: Settings) -> None:
+    """Give a folder of dbt's the shared partial parse, where there is one."""
+    shared = _shared_parse(settings)
+    if shared.exists():
+        shutil.copyfile(shared, folder / shared.name)
+
+
+def _shared_parse(settings: Settings) -> Path:
+    return settings.home / "dbt" / "target" / "partial_parse.msgpack"
 
 
 def _safe_name(run_id: str) -> str:
@@ -333,7 +336,7 @@ def _environment(settings: Settings, run_id: str | None) -> Iterator[None]:
 def _share_parse(target: Path, settings: Settings) -> None:
     """Keep the newest parse for later runs, if this one had to parse something anew."""
     made = target / "partial_parse.msgpack"
-    shared = settings.home / "dbt" / "target" / "partial_parse.msgpack"
+    shared = _shared_parse(settings)
     if made == shared or not made.exists():
         return
     if shared.exists() and shared.stat().st_size == made.stat().st_size:

@@ -16,8 +16,9 @@ from ecommerce_dw.fingerprint import fingerprint
 from ecommerce_dw.loading import load
 from ecommerce_dw.loading.decisions import discard, withdraw
 from ecommerce_dw.loading.reload import Reload
+from ecommerce_dw.one_process import RunIsGoingError
 from ecommerce_dw.pipeline import load_step
-from ecommerce_dw.reprocess import RunIsGoingError, plan, reprocess
+from ecommerce_dw.reprocess import plan, reprocess
 from ecommerce_dw.runs import close_run, open_run
 from ecommerce_dw.settings import Settings
 

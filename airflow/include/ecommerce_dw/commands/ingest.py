@@ -19,8 +19,8 @@ from ecommerce_dw.ingest import (
     UnusableFileError,
     ingest,
 )
+from ecommerce_dw.one_process import RunIsGoingError
 from ecommerce_dw.pipeline import CheckFailedError
-from ecommerce_dw.reprocess import RunIsGoingError
 from ecommerce_dw.settings import get_settings
 from ecommerce_dw.transform import BuildError
 

@@ -10,8 +10,9 @@ from rich.console import Console
 
 from ecommerce_dw.db import LockHeldError
 from ecommerce_dw.loading.reload import Reload
+from ecommerce_dw.one_process import RunIsGoingError
 from ecommerce_dw.pipeline import CheckFailedError
-from ecommerce_dw.reprocess import RunIsGoingError, plan, reprocess
+from ecommerce_dw.reprocess import plan, reprocess
 from ecommerce_dw.settings import get_settings
 from ecommerce_dw.transform import BuildError
 

@@ -53,35 +53,31 @@ def list_rejects(
     limit: int = 50,
 ) -> tuple[list[RejectedRow], int]:
     """Rejected rows, newest days first, and how many there are in all."""
-    connection = db.connect("loader", settings=settings)
-    try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute(
-                """
-                select r.source, r.entity, r.business_date, r.path, r.line_number, r.reasons, r.raw_line,
-                    r.resolved_by, l.status, count(*) over ()
-                from raw.rejected_rows as r
-                join raw.load_ledger as l using (file_id)
-                where (%(source)s::text is null or r.source = %(source)s)
-                    and (%(entity)s::text is null or r.entity = %(entity)s)
-                    and (%(business_date)s::date is null or r.business_date = %(business_date)s)
-                    and (%(path)s::text is null or r.path = %(path)s)
-                    and (%(with_settled)s or r.resolved_by is null)
-                order by r.business_date desc, r.source, r.path, l.version desc, r.line_number
-                limit %(limit)s
-                """,
-                {
-                    "source": source,
-                    "entity": entity,
-                    "business_date": business_date,
-                    "path": path,
-                    "with_settled": with_settled,
-                    "limit": limit,
-                },
-            )
-            rows = cursor.fetchall()
-    finally:
-        connection.close()
+    with db.transaction("loader", settings=settings) as cursor:
+        cursor.execute(
+            """
+            select r.source, r.entity, r.business_date, r.path, r.line_number, r.reasons, r.raw_line,
+                r.resolved_by, l.status, count(*) over ()
+            from raw.rejected_rows as r
+            join raw.load_ledger as l using (file_id)
+            where (%(source)s::text is null or r.source = %(source)s)
+                and (%(entity)s::text is null or r.entity = %(entity)s)
+                and (%(business_date)s::date is null or r.business_date = %(business_date)s)
+                and (%(path)s::text is null or r.path = %(path)s)
+                and (%(with_settled)s or r.resolved_by is null)
+            order by r.business_date desc, r.source, r.path, l.version desc, r.line_number
+            limit %(limit)s
+            """,
+            {
+                "source": source,
+                "entity": entity,
+                "business_date": business_date,
+                "path": path,
+                "with_settled": with_settled,
+                "limit": limit,
+            },
+        )
+        rows = cursor.fetchall()
     return [RejectedRow(*row[:-1]) for row in rows], rows[0][-1] if rows else 0
 
 
