@@ -206,4 +206,4 @@ def test_every_defect_of_two_years_is_found(
     story = Story(make_settings(), tmp_path, seed=seed, days=730, scale=1.0, rate=0.02)
     assert {defect.kind for defect in story.injected} == set(KINDS)
     story.live(every=120)
-    tell(story.check(), f"724 days, scale 1, rate 2 %, seed {seed}")
+    tell(story.check(), f"730 days, scale 1, rate 2 %, seed {seed}")
