@@ -5,6 +5,18 @@
 {%- macro money_type() -%} numeric(18, 4) {%- endmacro -%}
 
 
+{#- SQL: decimals of a currency's smallest unit: 2, but in the currencies that ISO 4217 gives another. -#}
+{%- macro currency_decimals(currency) -%}
+    case
+        when {{ currency }} in (
+            'BIF', 'CLP', 'DJF', 'GNF', 'ISK', 'JPY', 'KMF', 'KRW', 'PYG', 'RWF', 'UGX', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'
+        ) then 0
+        when {{ currency }} in ('BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND') then 3
+        else 2
+    end
+{%- endmacro -%}
+
+
 {#- Gross of a line: quantity × unit price, before discounts. -#}
 {%- macro gross_amount(quantity, unit_price) -%}
     ({{ quantity }} * {{ unit_price }})

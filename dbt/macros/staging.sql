@@ -5,7 +5,7 @@
     {%- if not execute -%}
         {%- do return('true') -%}
     {%- endif -%}
-    {%- set query -%}
+    {%- set newly_loaded -%}
         select source, array_to_string(array_agg(file_id order by file_id), ', ') as file_ids
         from {{ source('raw', 'load_ledger') }}
         where load_id > (select coalesce(min(load_id), 0) from {{ source('ops', 'model_marks') }})
@@ -16,12 +16,12 @@
     {%- set own = relation.identifier.split('__')[0].split('_')[1:] | join('_') -%}
     {%- set is_of_one_source = '__' in relation.identifier -%}
     {%- set conditions = [] -%}
-    {%- for row in run_query(query).rows -%}
+    {%- for row in query(newly_loaded) -%}
         {%- if not is_of_one_source -%}
             {%- do conditions.append(
-                "(source_system = '" ~ row['source'] ~ "' and _file_id in (" ~ row['file_ids'] ~ '))') -%}
-        {%- elif row['source'] == own -%}
-            {%- do conditions.append('_file_id in (' ~ row['file_ids'] ~ ')') -%}
+                "(source_system = '" ~ row.source ~ "' and _file_id in (" ~ row.file_ids ~ '))') -%}
+        {%- elif row.source == own -%}
+            {%- do conditions.append('_file_id in (' ~ row.file_ids ~ ')') -%}
         {%- endif -%}
     {%- endfor -%}
     {%- do return('(' ~ conditions | join(' or ') ~ ')' if conditions else 'false') -%}

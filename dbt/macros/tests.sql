@@ -25,7 +25,7 @@
     {%- if not execute -%}
         {%- do return('true') -%}
     {%- endif -%}
-    {%- set query -%}
+    {%- set touched -%}
         with publication as (
             select coalesce(max(published_at), '-infinity') as published_at from ops.publications
         )
@@ -37,15 +37,15 @@
         order by 2
         limit 2001
     {%- endset -%}
-    {%- set rows = run_query(query).rows -%}
-    {%- set has_publication = run_query('select exists (select from ops.publications)').rows[0][0] -%}
+    {%- set rows = query(touched) -%}
+    {%- set has_publication = query_value('select exists (select from ops.publications)') -%}
     {%- set days = [] -%}
     {%- set everything = [not has_publication or rows | length > 2000] -%}
     {%- for row in rows -%}
-        {%- if row[0] -%}
+        {%- if row.is_everything -%}
             {%- do everything.append(true) -%}
-        {%- elif row[1] is not none -%}
-            {%- do days.append("date '" ~ row[1] ~ "'") -%}
+        {%- elif row.day is not none -%}
+            {%- do days.append("date '" ~ row.day ~ "'") -%}
         {%- endif -%}
     {%- endfor -%}
     {%- if true in everything -%}
@@ -99,5 +99,56 @@
         {%- endfor %}
     ) as broken (condition, holds)
     where not broken.holds
+
+{% endtest %}
+
+
+{#- Generic test: the amounts of a transaction are such as money can be. A failing row names the transaction, the amount
+    and what is wrong with it; an amount that is wrong in two ways, the first of them.
+
+    key:      columns that name the transaction.
+    amounts:  {column: positive, non_negative or any}.
+    optional: those of them that may be missing.
+    currency: column with the currency, whose smallest unit bounds the decimals.
+    decimals: as many are allowed, in place of the currency's.
+    maximum:  no amount, without its sign, is more than that. -#}
+{% test valid_transaction_amount(
+    model, key, amounts, optional=[], currency='currency', decimals=none, maximum=none
+) %}
+
+    {%- set faults = {'positive': ('<= 0', 'is not positive'), 'non_negative': ('< 0', 'is negative'), 'any': none} -%}
+    {%- set allowed = decimals if decimals is not none else currency_decimals(currency) %}
+
+    select
+        {%- for column in key %}
+        rows_of_model.{{ column }},
+        {%- endfor %}
+        checked.amount_name,
+        checked.amount,
+        checked.reason
+    from (select * from {{ model }}) as rows_of_model
+    cross join lateral (
+        values
+        {%- for column, sign in amounts.items() %}
+            {%- if sign not in faults %}
+                {{ exceptions.raise_compiler_error(
+                    'valid_transaction_amount: the sign of ' ~ column ~ ' is one of ' ~ faults | join(', ') ~ ', not ' ~ sign) }}
+            {%- endif %}
+            (
+                '{{ column }}', {{ column }}, case
+                    when {{ column }} is null then {{ 'null' if column in optional else "'is missing'" }}
+                    when {{ column }} in ('NaN', 'Infinity', '-Infinity') then 'is no number'
+                    {%- if faults[sign] %}
+                    when {{ column }} {{ faults[sign][0] }} then '{{ faults[sign][1] }}'
+                    {%- endif %}
+                    {%- if maximum is not none %}
+                    when abs({{ column }}) > {{ maximum }} then 'is more than {{ maximum }}'
+                    {%- endif %}
+                    when {{ column }} <> round({{ column }}, {{ allowed }}) then 'has too many decimals'
+                end
+            ){{ ',' if not loop.last }}
+        {%- endfor %}
+    ) as checked (amount_name, amount, reason)
+    where checked.reason is not null
 
 {% endtest %}

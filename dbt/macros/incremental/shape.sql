@@ -14,7 +14,7 @@
     {%- if not execute or config.get('incremental_strategy') not in ['touched_keys', 'changed_rows'] or not model.columns -%}
         {%- do return(false) -%}
     {%- endif -%}
-    {%- set query -%}
+    {%- set differing -%}
         select count(*) from (
             values {% for column in model.columns.values() -%}
                 ('{{ column.name }}', '{{ column.data_type }}'){{ ', ' if not loop.last }}
@@ -32,5 +32,5 @@
                 or columns.type <> format_type(to_regtype(said.type), to_regtypemod(said.type))
             )
     {%- endset -%}
-    {%- do return((run_query(query).rows[0][0] | int) > 0) -%}
+    {%- do return(query_value(differing) | int > 0) -%}
 {%- endmacro -%}

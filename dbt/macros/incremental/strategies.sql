@@ -45,8 +45,8 @@
                 (select count(*) from pg_temp.{{ removed }}) as removed_count,
                 (select count(*) from pg_temp.{{ added }}) as added_count
         {%- endset -%}
-        {%- set counts = run_query(compare).rows[0] -%}
-        {%- set changed_count = (counts[0] | int) + (counts[1] | int) -%}
+        {%- set counts = query(compare)[0] -%}
+        {%- set changed_count = (counts.removed_count | int) + (counts.added_count | int) -%}
         {{ move_mark() }}
         {%- if changed_count %}
             {%- set days = changed_days(removed, added, partition_column) if partition_column else none %}
@@ -56,10 +56,10 @@
             {%- else %}
                 {{ record_touched(names, key, removed, added) }}
             {%- endif %}
-            {%- if partition_column and (counts[1] | int) %}
+            {%- if partition_column and counts.added_count %}
                 {{ make_month_partitions(target, partition_column, 'pg_temp.' ~ added) }}
             {%- endif %}
-            {%- if counts[0] | int %}
+            {%- if counts.removed_count %}
             delete from {{ target }} as target
             using pg_temp.{{ removed }} as removed
             where {% for column in key -%}
@@ -70,7 +70,7 @@
                 {%- if days.removed %} and target.{{ partition_column }} in ({{ days.removed }}){% endif -%}
             {%- endif %};
             {%- endif %}
-            {%- if counts[1] | int %}
+            {%- if counts.added_count %}
             insert into {{ target }} ({{ columns }}) select {{ columns }} from pg_temp.{{ added }};
             {%- endif %}
             {%- if changed_count > 10000 and not partition_column %}
@@ -85,7 +85,7 @@
 
 {#- The partition days of changed rows as date literals: `removed`, and `all`. -#}
 {%- macro changed_days(removed, added, column) -%}
-    {%- set query -%}
+    {%- set changed -%}
         select is_removed, 'date ''' || day || '''' as literal from (
             select distinct true as is_removed, {{ column }} as day from pg_temp.{{ removed }}
             union
@@ -93,9 +93,9 @@
         ) as days order by day
     {%- endset -%}
     {%- set removed_days, all_days = [], [] -%}
-    {%- for row in run_query(query).rows -%}
-        {%- do all_days.append(row[1]) -%}
-        {%- if row[0] -%}{%- do removed_days.append(row[1]) -%}{%- endif -%}
+    {%- for row in query(changed) -%}
+        {%- do all_days.append(row.literal) -%}
+        {%- if row.is_removed -%}{%- do removed_days.append(row.literal) -%}{%- endif -%}
     {%- endfor -%}
     {%- do return({'removed': removed_days | join(', '), 'all': all_days | unique | join(', ')}) -%}
 {%- endmacro -%}

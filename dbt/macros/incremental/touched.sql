@@ -33,13 +33,13 @@
 
     window:  what open_window() returned.
     columns: names of the set's columns, the first being source_system.
-    query:   SQL giving these columns (by name). Rows with a null among them are no keys and left out.
+    keys:    SQL giving these columns (by name). Rows with a null among them are no keys and left out.
     days:    which of the columns are dates: always given to the planner as literals, for pruning.
     name:    of a second set that a model needs beside the one it replaces by; only the set without a name
              is the strategy's scope, so its columns must be columns of the model.
 
     Returns a mapping for is_touched(). -#}
-{%- macro touched_keys(window, columns, query, days=[], name=none) -%}
+{%- macro touched_keys(window, columns, keys, days=[], name=none) -%}
     {%- if window.is_everything or not execute -%}
         {%- do return({'mode': 'all', 'table': 'touched'}) -%}
     {%- endif -%}
@@ -51,13 +51,13 @@
             drop table if exists {{ touched.table }};
             create temporary table {{ temporary_name(name or 'touched') }} as
             select distinct {{ columns | join(', ') }} from (
-                {{ query }}
+                {{ keys }}
             ) as touched
             where num_nulls({{ columns | join(', ') }}) = 0;
             analyze {{ touched.table }};
             select count(*) as row_count from {{ touched.table }};
         {%- endset -%}
-        {%- set row_count = run_query(create).rows[0][0] | int -%}
+        {%- set row_count = query_value(create) | int -%}
         {%- do touched.update({'mode': 'some' if row_count else 'none', 'key_count': row_count, 'sources': {}}) -%}
         {%- if row_count -%}
             {%- set stats -%}
@@ -65,19 +65,19 @@
                     {%- for column in columns[1:] %}, count(distinct {{ column }}) as {{ column }}{% endfor %}
                 from {{ touched.table }} group by source_system order by source_system
             {%- endset -%}
-            {%- for row in run_query(stats).rows -%}
+            {%- for row in query(stats) -%}
                 {%- set lists = {} -%}
                 {%- for column in columns[1:] -%}
                     {%- set values -%}
-                        select distinct {{ column }}::text from {{ touched.table }}
-                        where source_system = '{{ row[0] | replace("'", "''") }}' order by 1
+                        select distinct {{ column }}::text as key from {{ touched.table }}
+                        where source_system = '{{ row.source_system | replace("'", "''") }}' order by 1
                     {%- endset -%}
                     {%- set many = row[column] | int -%}
                     {%- if many <= 20000 or column in days -%}
-                        {%- do lists.update({column: run_query(values).columns[0].values()}) -%}
+                        {%- do lists.update({column: query(values) | map(attribute='key') | list}) -%}
                     {%- endif -%}
                 {%- endfor -%}
-                {%- do touched.sources.update({row[0]: lists}) -%}
+                {%- do touched.sources.update({row.source_system: lists}) -%}
             {%- endfor -%}
         {%- endif -%}
     {%- endif -%}

@@ -49,7 +49,7 @@
         {%- set digest -%}
             select md5(coalesce(string_agg(md5(rows::text), '' order by md5(rows::text)), '')) from {{ seed }} as rows
         {%- endset -%}
-        {%- do parts.append(run_query(digest).rows[0][0]) -%}
+        {%- do parts.append(query_value(digest)) -%}
     {%- endfor -%}
     {%- do return(local_md5(parts | join('\n--\n'))) -%}
 {%- endmacro -%}
@@ -144,17 +144,17 @@
 
 {#- The window that was opened for this run of the model. -#}
 {%- macro read_window() -%}
-    {%- set row = run_query('select * from pg_temp.' ~ temporary_name('window')).rows[0] -%}
+    {%- set row = query('select * from pg_temp.' ~ temporary_name('window'))[0] -%}
     {%- do return({
-        'load_id_from': row['load_id_from'] | int,
-        'load_id_to': row['load_id_to'] | int,
-        'load_id_seen': row['load_id_seen'] | int,
-        'touched_seq_from': row['touched_seq_from'] | int,
-        'touched_seq_to': row['touched_seq_to'] | int,
-        'is_everything': row['is_everything'],
-        'is_nothing': row['is_nothing'],
-        'scope': row['scope'],
-        'key_count': row['key_count'] | int,
+        'load_id_from': row.load_id_from | int,
+        'load_id_to': row.load_id_to | int,
+        'load_id_seen': row.load_id_seen | int,
+        'touched_seq_from': row.touched_seq_from | int,
+        'touched_seq_to': row.touched_seq_to | int,
+        'is_everything': row.is_everything,
+        'is_nothing': row.is_nothing,
+        'scope': row.scope,
+        'key_count': row.key_count | int,
     }) -%}
 {%- endmacro -%}
 

@@ -45,6 +45,10 @@ rejected_items as (
     select * from {{ ref('int_rejected_order_items') }}
 ),
 
+sale_sizes as (
+    {{ sale_size_bounds() }}
+),
+
 order_versions as (
     select
         *,
@@ -133,6 +137,11 @@ select
 
     orders.order_type,
     orders.order_status,
+    case
+        when orders.order_type = 'sale' then {{ categorize_sale_size(
+            '(coalesce(item_totals.gross_amount, 0) - coalesce(item_totals.discount_amount, 0))'
+        ) }}
+    end as sale_size,
     orders.payment_method,
     orders.shipping_method,
     orders.currency,
@@ -171,6 +180,7 @@ left join customers
     and orders.customer_id = customers.customer_id
     and orders.ordered_at >= customers.valid_from
     and orders.ordered_at < customers.valid_to
+left join sale_sizes on orders.currency = sale_sizes.currency
 left join item_totals
     on orders.source_system = item_totals.source_system
     and orders.order_id = item_totals.order_id

@@ -62,8 +62,8 @@ QUESTIONS = re.findall(
 )
 
 
-def test_there_are_twenty_five_questions() -> None:
-    assert [int(question.split(".")[0]) for question, _, _ in QUESTIONS] == list(range(1, 26))
+def test_there_are_twenty_six_questions() -> None:
+    assert [int(question.split(".")[0]) for question, _, _ in QUESTIONS] == list(range(1, 27))
 
 
 @pytest.mark.parametrize(("question", "tables", "query"), QUESTIONS, ids=[q for q, _, _ in QUESTIONS])
