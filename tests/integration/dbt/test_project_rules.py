@@ -79,6 +79,41 @@ def test_every_model_says_its_grain_has_a_tested_key_a_group_and_where_it_counts
     ] == []
 
 
+def test_values_may_be_missing_only_where_the_rules_say_so(project: Project) -> None:
+    """The part of docs/decisions/0031-missing-values.md that the contracts of warehouse and marts show."""
+    # a kind of column by its name; where a value of that kind may be missing
+    allowed = {
+        r".*_key": r".*\.(customer|product)_key",  # a guest; a line without a product
+        r".*_id": r".*\.(customer|product)_id|fact_sessions\.order_id",
+        r".*_count": r".*\.(year_ago|estimated)_order_count",  # a comparison, an estimate: no counts
+        # a part of the turnover is 0 where there was none
+        r"(gross|discount|cancelled|refund|fee|adjustment|shipping|tax|net)_amount": "",
+        r"(spend|ordered|captured)_amount": "",
+        r"shipping_cost|quantity|(?!average_).*_quantity": "",
+        r"(is|has)_.*": r".*\.(is_marketing_opt_in|is_active|is_overdue|is_improvement)",
+        r"source_system|category|partner_category|channel|channel_name": r"dim_products\.category",
+        r"line_type|order_type|activity_status|stage|period_type": "",
+    }
+    wrong = []
+    for node in project.models.values():
+        if node.schema not in ("warehouse", "marts_build"):
+            continue
+        keys = {column for rule in node.constraints for column in rule.columns}
+        unique = node.config.get("unique_key") or []
+        keys |= {unique} if isinstance(unique, str) else set(unique)
+        keys.add(node.config.meta.get("partition_by_month") or "source_system")
+        for column in node.columns.values():
+            if any(rule.type in ("not_null", "primary_key") for rule in column.constraints):
+                continue
+            named = f"{node.name}.{column.name}"
+            for kind, exceptions in allowed.items():
+                if re.fullmatch(kind, column.name) and not re.fullmatch(exceptions, named):
+                    wrong.append(named)
+            if column.name in keys:
+                wrong.append(f"{named}, of the grain")
+    assert wrong == []
+
+
 def test_no_model_reads_from_a_layer_above_or_skips_one(project: Project) -> None:
     wrong = [
         (name, parent)

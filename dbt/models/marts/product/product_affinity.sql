@@ -140,9 +140,9 @@ final as (
 
         -- text
         products.product_name,
-        products.category,
+        coalesce(products.category, 'Uncategorised') as category,
         partners.product_name as partner_name,
-        partners.category as partner_category,
+        coalesce(partners.category, 'Uncategorised') as partner_category,
 
         -- numbers
         ranked.pair_order_count,

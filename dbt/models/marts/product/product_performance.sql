@@ -312,7 +312,7 @@ final as (
 
         -- text
         product_name,
-        category,
+        coalesce(category, 'Uncategorised') as category,
         subcategory,
         brand,
         currency,
