@@ -11,7 +11,6 @@ quarter of the size, and for twice as many days, shows what the memory follows. 
 import argparse
 import json
 import os
-import platform
 import resource
 import shutil
 import subprocess
@@ -20,6 +19,8 @@ import tempfile
 import time
 from datetime import date, timedelta
 from pathlib import Path
+
+from page import machine, write
 
 import shop_simulator
 
@@ -123,18 +124,16 @@ def bench_sample(folder: Path) -> list[tuple[str, str]]:
 def page(figures: list[tuple[str, str]]) -> str:
     """The page for docs/benchmarks."""
     rows = "\n".join(f"| {name} | {value} |" for name, value in figures)
-    system = f"{platform.system()} {platform.machine()}"
-    machine = f"{os.cpu_count()} cores, {system}, Python {platform.python_version()}"
-    load = os.getloadavg()[0]
-    busy = " The machine was busy with other work: by processor time it is faster." if load > 1.5 else ""
+    is_busy = os.getloadavg()[0] > 1.5
+    busy = " The machine was busy with other work: by processor time it is faster." if is_busy else ""
     return f"""# How fast generating is
 
 Written by `tests/benchmarks/generate.py`. Seconds depend on the machine and on what else it does.
 
-Machine: {machine}, load average {load:.1f}.{busy}
+{machine(with_warehouse=False)}{busy}
 
 {DAYS} days of a shop in its second year, all entities with what follows from earlier orders, and the same
-bytes written from memory to as many files. Then the sample of two years.
+bytes written from memory to as many files. Then the sample of two years. Each is measured once.
 
 | figure | measured |
 |---|---|
@@ -161,10 +160,7 @@ def main() -> None:
         text = page(figures + bench_sample(folder))
     finally:
         shutil.rmtree(folder)
-    print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text, encoding="utf-8")
+    write(text, arguments.out)
     if arguments.at_least and rate < arguments.at_least:
         sys.exit(f"{rate:,.0f} MB/s are fewer than {arguments.at_least:,.0f}")
 

@@ -13,14 +13,15 @@ import argparse
 import datetime as dt
 import json
 import os
-import platform
 import random
-import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from page import machine, spread, write
 
 #: Seconds and bytes that the aim allows for 40,000 lines.
 AIM_SECONDS, AIM_BYTES = 12.0, 300e6
@@ -101,17 +102,18 @@ def main() -> None:
         finally:
             server.remove()
 
-    def median(figure: Any) -> float:
-        return statistics.median(figure(found) for found in rounds)
+    def seconds(figure: Callable[[dict[str, Any]], float], digits: int = 1) -> str:
+        return spread(map(figure, rounds), digits, " s")
+
+    def whole(found: dict[str, Any]) -> float:
+        return sum(float(s) for s in found["step_seconds"].values())
 
     def checks(found: dict[str, Any]) -> float:
         return sum(float(s) for name, s in found["step_seconds"].items() if name.startswith("check_"))
 
-    whole = median(lambda found: sum(found["step_seconds"].values()))
-    # data tests run on two threads
-    counted = median(
-        lambda found: sum(found["step_seconds"].values()) - checks(found) - found["test_seconds"] / 2
-    )
+    def counted(found: dict[str, Any]) -> float:
+        return whole(found) - checks(found) - float(found["test_seconds"]) / 2  # tests run on two threads
+
     peak = max(found["peak_memory"] for found in rounds)
     page = "\n".join(
         [
@@ -119,26 +121,23 @@ def main() -> None:
             "",
             "Written by `tests/benchmarks/ingest.py`. Seconds depend on the machine and what else it does.",
             "",
-            f"Machine: {os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python "
-            f"{platform.python_version()}, load average {os.getloadavg()[0]:.1f}. {arguments.lines:,} lines, "
-            f"{arguments.rounds} rounds into an empty warehouse each, medians.",
+            f"{machine()} {arguments.lines:,} lines, {arguments.rounds} rounds into an empty warehouse each: "
+            "medians, and from where to where the rounds went.",
             "",
             "| figure | measured | aim |",
             "|---|---|---|",
-            f"| without checkpoints and data tests | {counted:.1f} s | under {AIM_SECONDS:.0f} s |",
-            f"| all of it | {whole:.1f} s | |",
-            f"| checkpoints | {median(checks):.1f} s | |",
-            f"| data tests, over both threads | {median(lambda found: found['test_seconds']):.1f} s | |",
-            f"| loading alone | {median(lambda found: found['step_seconds']['load']):.2f} s | |",
+            f"| without checkpoints and data tests | {seconds(counted)} | under {AIM_SECONDS:.0f} s |",
+            f"| all of it | {seconds(whole)} | |",
+            f"| checkpoints | {seconds(checks)} | |",
+            f"| data tests, over both threads | {seconds(lambda found: found['test_seconds'])} | |",
+            f"| loading alone | {seconds(lambda found: found['step_seconds']['load'], 2)} | |",
             f"| peak memory of the process | {peak / 1e6:.0f} MB | under {AIM_BYTES / 1e6:.0f} MB |",
             f"| of the checkpoints' process beside it | "
             f"{max(found['checkpoints_memory'] for found in rounds) / 1e6:.0f} MB | |",
             "",
         ]
     )
-    print(page)
-    if arguments.out:
-        arguments.out.write_text(page, encoding="utf-8")
+    write(page, arguments.out)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,6 @@ import contextlib
 import dataclasses
 import datetime as dt
 import json
-import os
-import platform
 import random
 import resource
 import shutil
@@ -31,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from page import machine, spread, write
 
 DATE = "2026-01-31"
 SMALL_FILES, SMALL_ROWS = 1000, 100
@@ -345,7 +344,7 @@ class Bench:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Medians for one file."""
+    """Medians for one file, and the ratio of loaded to bare in each round."""
 
     entity: str
     mib: float
@@ -357,6 +356,7 @@ class Row:
     cpu_bare: float
     cpu_loaded: float
     cpu_bad: float
+    ratios: tuple[float, ...]
 
 
 def compare(bench: Bench, entity: str) -> Row:
@@ -387,6 +387,9 @@ def compare(bench: Bench, entity: str) -> Row:
         cpu_bare=statistics.median(run["cpu_seconds"] for run in found["bare"]),
         cpu_loaded=statistics.median(run["cpu_seconds"] for run in found["good"]),
         cpu_bad=statistics.median(run["cpu_seconds"] for run in found["bad"]),
+        ratios=tuple(
+            _net(good) / bare["seconds"] for good, bare in zip(found["good"], found["bare"], strict=True)
+        ),
     )
 
 
@@ -416,10 +419,8 @@ def report(rows: list[Row], small: tuple[float, float], bench: Bench) -> str:
         "",
         "Written by `tests/benchmarks/load.py`. Read ratios, not seconds.",
         "",
-        f"Machine: {os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python "
-        f"{platform.python_version()}, load average {os.getloadavg()[0]:.1f}. Rows times {bench.scale:g}, "
-        f"medians of {bench.rounds} alternating rounds, each in a process and an empty database of its "
-        "own.",
+        f"{machine()} Rows times {bench.scale:g}, medians of {bench.rounds} alternating rounds, each in a "
+        "process and an empty database of its own.",
         "",
         "Bare = `COPY` of the file into a table of the same typed columns and nothing else. Loaded = "
         "`ecommerce-dw load` from start to end without the building of indexes: discovery, SHA-256, header "
@@ -441,6 +442,10 @@ def report(rows: list[Row], small: tuple[float, float], bench: Bench) -> str:
     lines += [
         f"| **sum** | {sum(r.mib for r in rows):.0f} | {bare:.2f} | {loaded:.2f} | **{loaded / bare:.2f}** | "
         f"{bad:.2f} | **{bad / loaded:.2f}** | {sum(r.index for r in rows):.2f} | **{peak:.0f}** |",
+        "",
+        "Ratios of the rounds one by one, their median and where they lie: "
+        + ", ".join(f"{row.entity} {spread(row.ratios, 2)}" for row in rows)
+        + ".",
         "",
         "| aim | limit | measured |",
         "|---|---|---|",
@@ -483,11 +488,7 @@ def main() -> None:
             rows = [compare(bench, entity) for entity in FILES if arguments.only in (None, entity)]
             small = small_files(bench, 2) if arguments.only in (None, "small") else (0.0, 0.0)
             if rows:
-                page = report(rows, small, bench)
-                print(page)
-                if arguments.out and not arguments.only:
-                    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-                    arguments.out.write_text(page, encoding="utf-8")
+                write(report(rows, small, bench), None if arguments.only else arguments.out)
             else:
                 print(f"{small[0]:.0f} small files/s, peak {small[1]:.0f} MiB")
         finally:

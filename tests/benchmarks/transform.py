@@ -17,7 +17,6 @@ import dataclasses
 import datetime as dt
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from page import machine
 
 #: The first day after both histories.
 NEXT = dt.date(2026, 2, 1)
@@ -430,9 +430,7 @@ def measure(bench: Bench, arguments: argparse.Namespace) -> str:
         "",
         "Written by `tests/benchmarks/transform.py`. Read ratios, not seconds.",
         "",
-        f"Machine: {os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python "
-        f"{platform.python_version()}, PostgreSQL {_server_version(bench)}, "
-        f"load average {os.getloadavg()[0]:.1f}.",
+        machine(),
         "",
         f"{CUSTOMERS:,} customers and {PRODUCTS:,} products in both; a day has "
         f"{arguments.lines_per_day:,} order lines in {bench.orders_per_day:,} orders, "
@@ -482,12 +480,6 @@ def measure(bench: Bench, arguments: argparse.Namespace) -> str:
             f"{peak / 1e9:.2f} GB |"
         )
     return "\n".join(lines) + "\n"
-
-
-def _server_version(bench: Bench) -> str:
-    with bench.connection("postgres") as cursor:
-        cursor.execute("show server_version")
-        return str(cursor.fetchone()[0])
 
 
 if __name__ == "__main__":

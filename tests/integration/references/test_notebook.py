@@ -103,7 +103,9 @@ def test_each_question_is_answered_by_a_plot_or_the_reason_why_not(
 
     run(notebook, built_shops, monkeypatch)
 
-    assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+    assert not [text for cell in code for text in texts(cell, "stderr") if "Warning" in text]
     name = shop or "ecommerce"
     assert texts(cells["shops"])[0].startswith(f"The plots are about {name}, in ")
     for id_ in QUESTIONS:
@@ -155,9 +157,9 @@ def run(notebook: NotebookNode, warehouse: BuiltWarehouse, monkeypatch: pytest.M
     client.execute(env=os.environ | warehouse.settings.environment())
 
 
-def texts(cell: NotebookNode) -> list[str]:
-    """What the cell printed, warnings included."""
-    return [output.text for output in cell.outputs if output.output_type == "stream"]
+def texts(cell: NotebookNode, stream: str = "stdout") -> list[str]:
+    """What the cell wrote to a stream."""
+    return [output.text for output in cell.outputs if output.get("name") == stream]
 
 
 def images(cell: NotebookNode) -> list[Image.Image]:
