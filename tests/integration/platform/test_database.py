@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,7 +17,13 @@ from ecommerce_dw import db
 from ecommerce_dw.migrations import migrate
 from ecommerce_dw.platform import database
 from ecommerce_dw.platform.errors import PlatformError
-from ecommerce_dw.platform.postgres import EmbeddedPostgres, PostgresError, free_port, reachable_folder
+from ecommerce_dw.platform.postgres import (
+    SETTINGS_FILE,
+    EmbeddedPostgres,
+    PostgresError,
+    free_port,
+    reachable_folder,
+)
 from ecommerce_dw.settings import Settings
 
 _numbers = itertools.count(1)
@@ -186,3 +193,40 @@ def test_embedded_server_names_the_setting_of_a_port_in_use(
             other.start()
     finally:
         other.remove()
+
+
+def test_every_setting_of_the_file_for_other_servers_applies_to_the_embedded_one(tmp_path: Path) -> None:
+    said = dict(
+        re.fullmatch(r"(\w+) = (.+)", line).groups()  # type: ignore[union-attr]
+        for line in SETTINGS_FILE.read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    )
+    # what a server is given of its own outweighs the file
+    server = EmbeddedPostgres(reachable_folder(tmp_path / "server"), free_port(), settings=(("jit", "on"),))
+    try:
+        server.start()
+        connection = psycopg2.connect(
+            host="127.0.0.1",
+            port=server.port,
+            dbname="postgres",
+            user=server.superuser,
+            password=server.password,
+        )
+        with connection, connection.cursor() as cursor:
+            cursor.execute(
+                "select sourcefile, name, setting, applied, error from pg_file_settings order by seqno"
+            )
+            lines = cursor.fetchall()
+            cursor.execute("select lower(name), current_setting(name) from pg_settings")
+            values = dict(cursor.fetchall())
+        connection.close()
+    finally:
+        server.remove()
+    assert [line for line in lines if line[-1] is not None] == []
+    of_the_file = {
+        name: applied for source, name, _, applied, _ in lines if source.endswith("/analytics.conf")
+    }
+    assert of_the_file == dict.fromkeys(said, True) | {"jit": False}
+    expected = {name: value.strip("'") for name, value in said.items()} | {"jit": "on"}
+    assert {name: values[name] for name in said} == expected
+    assert (values["wal_level"], values["max_wal_senders"]) == ("minimal", "0")

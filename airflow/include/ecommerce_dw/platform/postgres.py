@@ -21,30 +21,16 @@ from pathlib import Path
 
 import psycopg2
 
+from ecommerce_dw.settings import PROJECT_DIR
+
 #: Operating system user of the server when the platform is started by root.
 SERVER_USER = "ecommerce-dw"
 
-#: Settings of the server. Figures behind them: docs/decisions/0051-postgresql-settings.md
-SERVER_SETTINGS = {
-    "shared_buffers": "256MB",
-    "effective_cache_size": "1GB",
-    "maintenance_work_mem": "128MB",
-    "work_mem": "16MB",
-    "wal_level": "minimal",
-    "max_wal_senders": "0",
-    "max_wal_size": "2GB",
-    "checkpoint_timeout": "15min",
-    "checkpoint_completion_target": "0.9",
-    "random_page_cost": "1.1",
-    "jit": "off",
-    "max_connections": "120",
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-    "log_line_prefix": "%m [%p] %q%a@%d ",
-    "logging_collector": "off",
-    "client_connection_check_interval": "1s",
-    "password_encryption": "scram-sha-256",
-}
+#: Settings for analytics, for the embedded server and others alike: each with its reason, there.
+SETTINGS_FILE = PROJECT_DIR / "infrastructure" / "postgresql.conf"
+
+#: Beside them, because no replica copies from the embedded server.
+EMBEDDED_SETTINGS = {"wal_level": "minimal", "max_wal_senders": "0"}
 
 
 class PostgresError(RuntimeError):
@@ -61,7 +47,7 @@ class EmbeddedPostgres:
         port: TCP port on 127.0.0.1.
         superuser: Name of the cluster's first role.
         password: Its password (SCRAM, on loopback too).
-        settings: Overrides of `SERVER_SETTINGS`.
+        settings: Overrides of `SETTINGS_FILE` and `EMBEDDED_SETTINGS`.
     """
 
     folder: Path
@@ -161,9 +147,15 @@ class EmbeddedPostgres:
             )
         self.socket_dir.mkdir(mode=0o700, exist_ok=True)
         self._own(self.socket_dir)
-        configuration = SERVER_SETTINGS | dict(self.settings)
-        lines = [f"{name} = '{value}'" for name, value in configuration.items()]
-        lines += [
+        # A copy: started by root, the server runs as a user who may not be able to enter the checkout.
+        common = self.data_dir / "analytics.conf"
+        common.write_bytes(SETTINGS_FILE.read_bytes())
+        self._own(common)
+        configuration = EMBEDDED_SETTINGS | dict(self.settings)
+        lines = [
+            f"include '{common.name}'",
+            # of a setting that is there twice the last counts
+            *(f"{name} = '{value}'" for name, value in configuration.items()),
             "listen_addresses = '127.0.0.1'",
             f"port = {self.port}",
             f"unix_socket_directories = '{self.socket_dir}'",
