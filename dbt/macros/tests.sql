@@ -69,6 +69,32 @@
 {% endtest %}
 
 
+{#- Generic test: the columns together are a primary key, unique and never null: one test for the grain of a view, a
+    seed or a table without constraints. Where the database itself holds the nulls, unique_combination is enough. -#}
+{% test primary_key(model, columns) %}
+
+    select {{ columns | join(', ') }}, count(*) as row_count
+    from {{ model }}
+    group by {{ columns | join(', ') }}
+    having count(*) > 1 or num_nulls({{ columns | join(', ') }}) > 0
+
+{% endtest %}
+
+
+{#- Generic test: none of the columns is ever null. -#}
+{% test not_null_columns(model, columns) %}
+
+    select
+        *,
+        array_remove(array[{% for column in columns -%}
+            case when {{ column }} is null then '{{ column }}' end{{ ', ' if not loop.last }}
+        {%- endfor %}], null) as null_columns
+    from {{ model }}
+    where num_nulls({{ columns | join(', ') }}) > 0
+
+{% endtest %}
+
+
 {#- Generic test: in each of the columns every value that is there lies between the bounds, which belong to it; a bound
     that is left out bounds nothing. -#}
 {% test values_in_range(model, columns, min_value=none, max_value=none) %}

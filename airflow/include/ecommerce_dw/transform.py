@@ -283,7 +283,11 @@ def _can_retry(target: Path, run: Run) -> bool:
 def _invoke(
     command: Sequence[str], target: Path, settings: Settings, run_id: str | None = None
 ) -> tuple[str, tuple[NodeResult, ...]]:
-    """Run dbt in this process and give its invocation id and every node's outcome."""
+    """Run dbt in this process and give its invocation id and every node's outcome.
+
+    A build writes no artifacts (half of what starting dbt takes), but for `run_results.json` where something
+    failed, which `dbt retry` reads.
+    """
     from dbt.cli.main import dbtRunner
 
     invocation: dict[str, str] = {}
@@ -303,6 +307,8 @@ def _invoke(
         "--profiles-dir", str(settings.dbt_dir),
         "--target-path", str(target),
     ]  # fmt: skip
+    if command[0] not in ("parse", "docs"):
+        arguments.append("--no-write-json")
     if command[0] == "retry":
         arguments += ["--state", str(target)]
     with _environment(settings, run_id):
@@ -311,7 +317,13 @@ def _invoke(
     if outcome.exception is not None:
         raise BuildError(f"dbt {command[0]} could not run: {outcome.exception}") from outcome.exception
     results = getattr(outcome.result, "results", None) or ()
-    return invocation.get("id", ""), tuple(_node(result) for result in results)
+    nodes = tuple(_node(result) for result in results)
+    left = target / "run_results.json"
+    if any(node.is_bad for node in nodes):
+        outcome.result.write(str(left))
+    else:
+        left.unlink(missing_ok=True)
+    return invocation.get("id", ""), nodes
 
 
 @contextmanager

@@ -3,10 +3,8 @@
     incremental model, its mark, its entry in ops.touched, and ANALYZE. -#}
 {%- macro postgres__create_table_as(temporary, relation, sql) -%}
     {%- set keeps_mark = config.get('incremental_strategy') in ['touched_keys', 'changed_rows'] -%}
-    {%- if not keeps_mark -%}
+    {%- if temporary or not keeps_mark -%}
         {{ dbt.postgres__create_table_as(temporary, relation, sql) }}
-    {%- elif temporary -%}
-        {{ create_new_rows(relation, sql) }}
     {%- else -%}
         {{ plan_for_everything() }}
         {%- if config.get('meta', {}).get('partition_by_month') -%}
@@ -17,33 +15,6 @@
         {{ record_full_build(sql) }}
         analyze {{ relation }};
     {%- endif -%}
-{%- endmacro -%}
-
-
-{#- The rows a model would write, in a temporary table. Where nothing was touched that a model reads, its
-    query is not run at all. -#}
-{%- macro create_new_rows(relation, sql) -%}
-    {%- if config.get('incremental_strategy') == 'changed_rows' -%}
-        {%- set window = open_window(sql) -%}
-    {%- else -%}
-        {%- set window = read_window() -%}
-    {%- endif -%}
-    {%- if config.get('contract').enforced -%}
-        {{ get_assert_columns_equivalent(sql) }}
-    {%- endif %}
-    {#- A mart's query is over everything whatever was touched. -#}
-    {%- set is_large = window.is_everything or window.key_count > 2000 or config.get('incremental_strategy') == 'changed_rows' %}
-    {%- if is_large %}
-    {{ plan_for_everything() }}
-    {%- endif %}
-    create temporary table {{ relation }} as
-    select * from (
-        {{ sql }}
-    ) as new_rows
-    {%- if window.is_nothing %} limit 0{% endif %};
-    {%- if is_large %}
-    set local enable_nestloop = on;
-    {%- endif %}
 {%- endmacro -%}
 
 

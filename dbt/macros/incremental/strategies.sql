@@ -4,50 +4,24 @@
     touched_keys: compares the rows of the touched keys (touched_keys() in the model).
     changed_rows: compares the whole table: for marts, whose query is cheap because it reads compact states. -#}
 
-{%- macro get_incremental_touched_keys_sql(arg_dict) -%}
-    {{ replace_changed_rows(arg_dict) }}
-{%- endmacro -%}
-
-
-{%- macro get_incremental_changed_rows_sql(arg_dict) -%}
-    {{ replace_changed_rows(arg_dict) }}
-{%- endmacro -%}
-
-
-{%- macro replace_changed_rows(arg_dict) -%}
-    {%- set target = arg_dict.target_relation -%}
-    {%- set key = [arg_dict.unique_key] if arg_dict.unique_key is string else arg_dict.unique_key -%}
+{#- SQL that makes the model's table what it should be within the window, run in part: the rows it should have and what
+    differs are there as temporary tables when it returns. Where nothing was touched that a model reads, its query is
+    not run at all. -#}
+{%- macro replace_changed_rows(target, window, sql) -%}
+    {%- set key = config.get('unique_key') -%}
+    {%- set key = [key] if key is string else key -%}
     {%- if not key -%}
         {{ exceptions.raise_compiler_error(this ~ ": an incremental model needs unique_key: the columns of its grain.") }}
     {%- endif -%}
-    {%- set names = arg_dict.dest_columns | map(attribute='name') | list -%}
-    {%- set columns = get_quoted_csv(names) -%}
-    {%- set window = read_window() -%}
-    {%- if window.is_nothing or window.scope == 'false' -%}
-        {{ move_mark() }}
-    {%- else -%}
+    {{ move_mark() }}
+    {%- if not (window.is_nothing or window.scope == 'false') -%}
+        {%- set names = model.columns.keys() | list -%}
+        {%- set columns = get_quoted_csv(names) -%}
         {%- set partition_column = config.get('meta', {}).get('partition_by_month') -%}
         {%- set removed = temporary_name('removed') -%}
         {%- set added = temporary_name('added') -%}
-        {%- set compare -%}
-            drop table if exists pg_temp.{{ removed }}, pg_temp.{{ added }};
-            create temporary table {{ removed }} as
-            select {{ columns }} from {{ target }} where {{ window.scope }}
-            except all
-            select {{ columns }} from {{ arg_dict.temp_relation }};
-            create temporary table {{ added }} as
-            select {{ columns }} from {{ arg_dict.temp_relation }}
-            except all
-            select {{ columns }} from {{ target }} where {{ window.scope }};
-            analyze pg_temp.{{ removed }};
-            analyze pg_temp.{{ added }};
-            select
-                (select count(*) from pg_temp.{{ removed }}) as removed_count,
-                (select count(*) from pg_temp.{{ added }}) as added_count
-        {%- endset -%}
-        {%- set counts = query(compare)[0] -%}
-        {%- set changed_count = (counts.removed_count | int) + (counts.added_count | int) -%}
-        {{ move_mark() }}
+        {%- set counts = compare_rows(target, window, sql, columns, removed, added) -%}
+        {%- set changed_count = counts.removed_count + counts.added_count -%}
         {%- if changed_count %}
             {%- set days = changed_days(removed, added, partition_column) if partition_column else none %}
             {%- if changed_count > 200000 %}
@@ -80,6 +54,74 @@
             {%- endif %}
         {%- endif %}
     {%- endif -%}
+{%- endmacro -%}
+
+
+{#- Put the rows the model should have into one temporary table, and what is there and should not be, and the other
+    way round, into two more; their counts. One trip to the server. -#}
+{%- macro compare_rows(target, window, sql, columns, removed, added) -%}
+    {%- set rows = temporary_name('rows') -%}
+    {#- A mart's query is over everything whatever was touched. -#}
+    {%- set is_large =
+        window.is_everything or window.key_count > 2000 or config.get('incremental_strategy') == 'changed_rows' -%}
+    {%- set compare -%}
+        {%- if is_large %}
+        {{ plan_for_everything() }}
+        {%- endif %}
+        create temporary table {{ rows }} as
+        select * from (
+            {{ sql }}
+        ) as new_rows;
+        {%- if is_large %}
+        set local enable_nestloop = on;
+        {%- endif %}
+        {{ refuse_other_columns(target, rows) }}
+        create temporary table {{ removed }} as
+        select {{ columns }} from {{ target }} where {{ window.scope }}
+        except all
+        select {{ columns }} from pg_temp.{{ rows }};
+        create temporary table {{ added }} as
+        select {{ columns }} from pg_temp.{{ rows }}
+        except all
+        select {{ columns }} from {{ target }} where {{ window.scope }};
+        analyze pg_temp.{{ removed }};
+        analyze pg_temp.{{ added }};
+        select
+            (select count(*) from pg_temp.{{ removed }}) as removed_count,
+            (select count(*) from pg_temp.{{ added }}) as added_count
+    {%- endset -%}
+    {%- do return(query(compare)[0]) -%}
+{%- endmacro -%}
+
+
+{#- SQL that stops a model whose query gives other columns, or others by type, than its table has. The table's are those
+    its yml says (has_other_shape), so this holds the contract, too. -#}
+{%- macro refuse_other_columns(target, rows) -%}
+    do $columns$
+    declare
+        difference text;
+    begin
+        select string_agg(
+            format(
+                '%s is %s in the query and %s in its yml', coalesce(new.attname, old.attname),
+                coalesce(format_type(new.atttypid, null), 'missing'), coalesce(format_type(old.atttypid, null), 'missing')
+            ),
+            '; ' order by coalesce(new.attname, old.attname)
+        )
+        into difference
+        from (
+            select attname, atttypid from pg_attribute
+            where attrelid = 'pg_temp.{{ rows }}'::regclass and attnum > 0 and not attisdropped
+        ) as new
+        full join (
+            select attname, atttypid from pg_attribute
+            where attrelid = '{{ target }}'::regclass and attnum > 0 and not attisdropped
+        ) as old on old.attname = new.attname
+        where old.atttypid is distinct from new.atttypid;
+        if difference is not null then
+            raise exception 'The columns of {{ this.identifier }} are not those of its contract: %.', difference;
+        end if;
+    end $columns$;
 {%- endmacro -%}
 
 

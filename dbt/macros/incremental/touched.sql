@@ -47,6 +47,7 @@
     {%- if window.is_nothing -%}
         {%- do touched.update({'mode': 'none'}) -%}
     {%- else -%}
+        {#- Many keys are joined, not listed: see is_touched(). -#}
         {%- set create -%}
             drop table if exists {{ touched.table }};
             create temporary table {{ temporary_name(name or 'touched') }} as
@@ -55,33 +56,31 @@
             ) as touched
             where num_nulls({{ columns | join(', ') }}) = 0;
             analyze {{ touched.table }};
-            select count(*) as row_count from {{ touched.table }};
+            select
+                source_system,
+                count(*) as row_count
+                {%- for column in columns[1:] %},
+                case
+                    when {{ 'true' if column in days else 'count(distinct ' ~ column ~ ') <= 20000' }}
+                        then to_json(array_agg(distinct {{ column }}::text))::text
+                end as {{ column }}
+                {%- endfor %}
+            from {{ touched.table }} group by source_system order by source_system
         {%- endset -%}
-        {%- set row_count = query_value(create) | int -%}
-        {%- do touched.update({'mode': 'some' if row_count else 'none', 'key_count': row_count, 'sources': {}}) -%}
-        {%- if row_count -%}
-            {%- set stats -%}
-                select source_system
-                    {%- for column in columns[1:] %}, count(distinct {{ column }}) as {{ column }}{% endfor %}
-                from {{ touched.table }} group by source_system order by source_system
-            {%- endset -%}
-            {%- for row in query(stats) -%}
-                {%- set lists = {} -%}
-                {%- for column in columns[1:] -%}
-                    {%- set values -%}
-                        select distinct {{ column }}::text as key from {{ touched.table }}
-                        where source_system = '{{ row.source_system | replace("'", "''") }}' order by 1
-                    {%- endset -%}
-                    {%- set many = row[column] | int -%}
-                    {%- if many <= 20000 or column in days -%}
-                        {%- do lists.update({column: query(values) | map(attribute='key') | list}) -%}
-                    {%- endif -%}
-                {%- endfor -%}
-                {%- do touched.sources.update({row.source_system: lists}) -%}
+        {%- set row_counts = [] -%}
+        {%- do touched.update({'sources': {}}) -%}
+        {%- for row in query(create) -%}
+            {%- do row_counts.append(row.row_count | int) -%}
+            {%- set lists = {} -%}
+            {%- for column in columns[1:] if row[column] is not none -%}
+                {%- do lists.update({column: fromjson(row[column])}) -%}
             {%- endfor -%}
-        {%- endif -%}
+            {%- do touched.sources.update({row.source_system: lists}) -%}
+        {%- endfor -%}
+        {%- set row_count = row_counts | sum -%}
+        {%- do touched.update({'mode': 'some' if row_count else 'none', 'key_count': row_count}) -%}
     {%- endif -%}
-    {%- if name is none -%}
+    {%- if name is none and not window.is_nothing -%}
         {%- do run_query(
             'update pg_temp.' ~ temporary_name('window') ~ ' set scope = $scope$' ~ is_touched(touched) ~ '$scope$'
             ~ ', key_count = ' ~ touched.get('key_count', 0)

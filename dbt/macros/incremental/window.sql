@@ -26,7 +26,7 @@
             {%- elif name in graph.nodes -%}
                 {%- set node = graph.nodes[name] -%}
                 {%- if node.resource_type == 'seed' -%}
-                    {%- do found.seeds.append('"' ~ node.schema ~ '"."' ~ node.alias ~ '"') -%}
+                    {%- do found.seeds.append(node.name) -%}
                 {%- elif node.config.materialized == 'incremental' -%}
                     {%- do found.parents.append(node.name) -%}
                 {%- else -%}
@@ -41,17 +41,18 @@
 {%- endmacro -%}
 
 
-{#- A digest of what decides about a model's rows besides the data: its code, that of the views it reads
+{#- SQL expression: a digest of what decides about a model's rows besides the data: its code, that of the views it reads
     through, the project's macros they call, and its seeds. When it changed, everything counts as touched. -#}
 {%- macro definition(lineage, compiled_sql) -%}
     {%- set parts = (lineage.codes | sort) + macro_codes(lineage.macros) + [compiled_sql or ''] -%}
-    {%- for seed in lineage.seeds | sort -%}
-        {%- set digest -%}
-            select md5(coalesce(string_agg(md5(rows::text), '' order by md5(rows::text)), '')) from {{ seed }} as rows
-        {%- endset -%}
-        {%- do parts.append(query_value(digest)) -%}
-    {%- endfor -%}
-    {%- do return(local_md5(parts | join('\n--\n'))) -%}
+    {%- set code = "'" ~ local_md5(parts | join('\n--\n')) ~ "'" -%}
+    {%- if not lineage.seeds -%}
+        {%- do return(code) -%}
+    {%- endif -%}
+    md5({{ code }} || (
+        select coalesce(string_agg(digest, ',' order by model), '') from ops.applied_definitions
+        where model in ({% for seed in lineage.seeds | unique %}'{{ seed }}'{{ ', ' if not loop.last }}{% endfor %})
+    ))
 {%- endmacro -%}
 
 
@@ -75,7 +76,9 @@
 {#- Open the window of this run. To be called once, before anything else of a model's touched set.
 
     Returns a mapping: load_id_from, load_id_to, load_id_seen (of the loads), touched_seq_from, touched_seq_to (of the
-    parents' ops.touched), is_everything, is_nothing. In a full build there is no window: is_everything. -#}
+    parents' ops.touched), is_everything, is_nothing, has_other_shape (the table must be built in full),
+    has_other_docs (its comments or grants are not those its yml says). In a full build there is no window:
+    is_everything. -#}
 {%- macro open_window(compiled_sql=none) -%}
     {%- if not execute or not is_incremental() -%}
         {%- do return({'is_everything': true, 'is_nothing': false}) -%}
@@ -85,7 +88,7 @@
     {%- set parents -%}
         array[{% for parent in lineage.parents %}'{{ parent }}'{{ ', ' if not loop.last }}{% endfor %}]::text[]
     {%- endset -%}
-    {%- set query -%}
+    {%- set open -%}
         drop table if exists pg_temp.{{ temporary_name('window') }};
         create temporary table {{ temporary_name('window') }} as
         with own as (
@@ -107,7 +110,13 @@
                 -- what lies in raw now: see touched_by_loads()
                 coalesce((select max(load_id) from raw.load_ledger), 0) as load_id_seen,
                 coalesce((select max(touched_seq) from ops.touched), 0) as touched_seq_to,
-                coalesce((select definition from own), '') <> '{{ definition }}' as is_redefined
+                {{ definition }} as definition,
+                (select definition from own) as own_definition,
+                {{ has_other_shape() }} as has_other_shape,
+                not exists (
+                    select from ops.applied_definitions
+                    where model = '{{ this.identifier }}' and digest = '{{ local_md5(docs_and_grants()) }}'
+                ) as has_other_docs
         ),
 
         parents as (
@@ -127,24 +136,33 @@
             bounds.load_id_seen,
             bounds.touched_seq_from,
             greatest(bounds.touched_seq_from, bounds.touched_seq_to) as touched_seq_to,
-            bounds.is_redefined or parents.has_everything as is_everything,
-            not bounds.is_redefined
+            changes.is_redefined or parents.has_everything as is_everything,
+            not changes.is_redefined
             and parents.touched_count = 0
             and (bounds.load_id_seen <= bounds.load_id_from or not {{ lineage.reads_loads }}) as is_nothing,
-            '{{ definition }}'::text as definition,
+            bounds.definition,
+            bounds.has_other_shape,
+            bounds.has_other_docs,
             'true'::text as scope,
             0 as key_count
         from bounds
+        cross join lateral (
+            select bounds.has_other_shape or coalesce(bounds.own_definition, '') <> bounds.definition as is_redefined
+        ) as changes
         cross join parents;
+        select * from pg_temp.{{ temporary_name('window') }}
     {%- endset -%}
-    {%- do run_query(query) -%}
-    {%- do return(read_window()) -%}
+    {%- do return(window_of(query(open)[0])) -%}
 {%- endmacro -%}
 
 
 {#- The window that was opened for this run of the model. -#}
 {%- macro read_window() -%}
-    {%- set row = query('select * from pg_temp.' ~ temporary_name('window'))[0] -%}
+    {%- do return(window_of(query('select * from pg_temp.' ~ temporary_name('window'))[0])) -%}
+{%- endmacro -%}
+
+
+{%- macro window_of(row) -%}
     {%- do return({
         'load_id_from': row.load_id_from | int,
         'load_id_to': row.load_id_to | int,
@@ -153,6 +171,8 @@
         'touched_seq_to': row.touched_seq_to | int,
         'is_everything': row.is_everything,
         'is_nothing': row.is_nothing,
+        'has_other_shape': row.has_other_shape,
+        'has_other_docs': row.has_other_docs,
         'scope': row.scope,
         'key_count': row.key_count | int,
     }) -%}
@@ -188,7 +208,7 @@
                 (select min(load_id) from ops.model_marks where model = any({{ parents }}))
             ),
             coalesce((select max(touched_seq) from ops.touched), 0),
-            '{{ definition(lineage, code) }}'
+            {{ definition(lineage, code) }}
         on conflict (model) do update set
             load_id = excluded.load_id,
             touched_seq = excluded.touched_seq,

@@ -64,7 +64,7 @@ def test_every_model_says_its_grain_has_a_tested_key_a_group_and_where_it_counts
         model
         for node in project.tests
         if getattr(node, "test_metadata", None) is not None
-        and node.test_metadata.name in ("unique", "unique_combination")
+        and node.test_metadata.name in ("unique", "unique_combination", "primary_key")
         for model in node.depends_on.nodes
     }
     keyless = {name for name in project.models if name.endswith(KEYLESS)}

@@ -113,7 +113,9 @@ def _columns(unique_id: str, node: Mapping[str, Any], tests: list[Any]) -> Itera
     for column in node["columns"].values():
         meta = {**(column.get("meta") or {}), **((column.get("config") or {}).get("meta") or {})}
         told = [_column_test(test) for test in tests if _is_about(test, unique_id, column["name"])]
-        if any(rule["type"] == "not_null" for rule in column.get("constraints") or ()):
+        if any(rule["type"] == "not_null" for rule in column.get("constraints") or ()) or any(
+            _holds_no_null(test, unique_id, column["name"]) for test in tests
+        ):
             told.append("not null")
         yield ColumnEntry(
             name=column["name"],
@@ -127,6 +129,17 @@ def _columns(unique_id: str, node: Mapping[str, Any], tests: list[Any]) -> Itera
 
 def _is_about(test: Mapping[str, Any], unique_id: str, column: str) -> bool:
     return test.get("attached_node") == unique_id and test.get("column_name") == column
+
+
+def _holds_no_null(test: Mapping[str, Any], unique_id: str, column: str) -> bool:
+    """Whether a test of the whole table says that a column is never null."""
+    metadata = test.get("test_metadata")
+    return (
+        metadata is not None
+        and test.get("attached_node") == unique_id
+        and metadata["name"] in ("primary_key", "not_null_columns")
+        and column in metadata["kwargs"]["columns"]
+    )
 
 
 def _column_test(test: Mapping[str, Any]) -> str:
@@ -148,7 +161,9 @@ def _table_tests(unique_id: str, tests: list[Any]) -> Iterator[str]:
             if unique_id in test["depends_on"]["nodes"]:
                 yield str(test["name"]).replace("_", " ")
         elif test.get("attached_node") == unique_id and not test.get("column_name"):
-            if metadata["name"] == "unique_combination":
+            if metadata["name"] == "not_null_columns":
+                continue
+            if metadata["name"] in ("primary_key", "unique_combination"):
                 yield f"key {code_list(metadata['kwargs']['columns'])}"
             else:
                 yield str(metadata["name"]).replace("_", " ")

@@ -1,0 +1,136 @@
+{#- dbt's materializations, doing nothing where nothing is to be done: a run asks the server as little as it can, as most of
+    what a small day costs is asking. Comments, grants, views and seeds are applied anew only when they changed. -#}
+
+{#- An incremental model, by the strategies of strategies.sql. In full: dbt's way. Else one look at what is there and
+    what was touched, and nothing more where nothing was. -#}
+{%- materialization incremental, adapter='postgres' -%}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- set target = this.incorporate(type='table') -%}
+    {%- set strategy = config.get('incremental_strategy') -%}
+    {%- if strategy not in ['touched_keys', 'changed_rows'] -%}
+        {%- do exceptions.raise_compiler_error(
+            this ~ ": incremental_strategy is touched_keys or changed_rows, not " ~ strategy ~ '.') -%}
+    {%- endif -%}
+    {%- if not model.columns -%}
+        {%- do exceptions.raise_compiler_error(this ~ ": an incremental model names its columns and their types in yml.") -%}
+    {%- endif -%}
+    {%- set window = none -%}
+    {%- if existing is not none and existing.is_table and not should_full_refresh() -%}
+        {%- set window = open_window(sql) if strategy == 'changed_rows' else read_window() -%}
+    {%- endif -%}
+
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {%- set to_drop = [] -%}
+    {%- if window is not none and not window.has_other_shape -%}
+        {{ run_hooks(pre_hooks, inside_transaction=True) }}
+        {%- set dml = replace_changed_rows(target, window, sql) -%}
+        {%- call statement('main') -%}
+            {{ dml }}
+        {%- endcall -%}
+        {%- if window.has_other_docs -%}
+            {%- do apply_docs_and_grants(target, should_revoke=true) -%}
+        {%- endif -%}
+    {%- else -%}
+        {%- set intermediate = make_intermediate_relation(target) -%}
+        {%- set backup = make_backup_relation(target, 'table' if existing is none else existing.type) -%}
+        {{ drop_relation_if_exists(load_cached_relation(intermediate)) }}
+        {{ drop_relation_if_exists(load_cached_relation(backup)) }}
+        {{ run_hooks(pre_hooks, inside_transaction=True) }}
+        {%- set built = target if existing is none else intermediate -%}
+        {%- call statement('main') -%}
+            {{ get_create_table_as_sql(False, built, sql) }}
+        {%- endcall -%}
+        {%- do create_indexes(built) -%}
+        {%- if existing is not none -%}
+            {%- do adapter.rename_relation(target, backup) -%}
+            {%- do adapter.rename_relation(intermediate, target) -%}
+            {%- do to_drop.append(backup) -%}
+        {%- endif -%}
+        {%- do apply_docs_and_grants(target, should_revoke=should_revoke(existing, full_refresh_mode=True)) -%}
+    {%- endif -%}
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {%- do adapter.commit() -%}
+    {%- for relation in to_drop -%}
+        {%- do adapter.drop_relation(relation) -%}
+    {%- endfor -%}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+    {{ return({'relations': [target]}) }}
+{%- endmaterialization -%}
+
+
+{#- A view is made anew when its query, comments or grants changed, or when it is not there. -#}
+{%- materialization view, adapter='postgres' -%}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- set digest = local_md5(sql ~ docs_and_grants()) -%}
+    {%- if existing is not none and existing.is_view and is_applied(digest) -%}
+        {%- call noop_statement('main', 'UNCHANGED', 'UNCHANGED', 0) -%}
+            -- {{ this }} is what it was
+        {%- endcall -%}
+        {{ return({'relations': [existing]}) }}
+    {%- endif -%}
+    {#- In the transaction that makes the view: dbt's own begins with the first statement. -#}
+    {%- do run_query(record_applied(digest)) -%}
+    {{ return(dbt.materialization_view_default()) }}
+{%- endmaterialization -%}
+
+
+{#- A seed is loaded anew when its file, column types, comments or grants changed, or when it is not there. -#}
+{%- materialization seed, adapter='postgres' -%}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- set digest = local_md5(seed_content() ~ docs_and_grants()) -%}
+    {%- if existing is not none and existing.is_table and is_applied(digest) -%}
+        {#- dbt asks for it to be able to show it -#}
+        {%- do store_result('agate_table', response='OK', agate_table=load_agate_table()) -%}
+        {%- call noop_statement('main', 'UNCHANGED', 'UNCHANGED', 0) -%}
+            -- {{ this }} is what it was
+        {%- endcall -%}
+        {{ return({'relations': [existing]}) }}
+    {%- endif -%}
+    {%- do run_query(record_applied(digest)) -%}
+    {{ return(dbt.materialization_seed_default()) }}
+{%- endmaterialization -%}
+
+
+{#- What a seed's rows and their types are made from. -#}
+{%- macro seed_content() -%}
+    {%- do return(model.checksum.checksum ~ tojson(config.get('column_types', {}), sort_keys=true)) -%}
+{%- endmacro -%}
+
+
+{#- What a relation says about itself and whom it lets read, as text. -#}
+{%- macro docs_and_grants() -%}
+    {%- set said = {'grants': config.get('grants', {}), 'description': model.description, 'columns': {}} -%}
+    {%- for column in model.columns.values() -%}
+        {%- do said.columns.update({column.name: column.description}) -%}
+    {%- endfor -%}
+    {%- do return(tojson(said, sort_keys=true)) -%}
+{%- endmacro -%}
+
+
+{#- Whether the relation was last made from this, and may be left as it is. -#}
+{%- macro is_applied(digest) -%}
+    {%- if should_full_refresh() -%}
+        {%- do return(false) -%}
+    {%- endif -%}
+    {%- set same -%}
+        select exists (
+            select from ops.applied_definitions where model = '{{ this.identifier }}' and digest = '{{ digest }}'
+        )
+    {%- endset -%}
+    {%- do return(query_value(same)) -%}
+{%- endmacro -%}
+
+
+{#- SQL that keeps what the relation is made from. -#}
+{%- macro record_applied(digest) -%}
+    insert into ops.applied_definitions (model, digest) values ('{{ this.identifier }}', '{{ digest }}')
+    on conflict (model) do update set digest = excluded.digest, applied_at = clock_timestamp()
+{%- endmacro -%}
+
+
+{#- Comments and grants of a table, and that they were applied, in the table's transaction. -#}
+{%- macro apply_docs_and_grants(relation, should_revoke) -%}
+    {%- do apply_grants(relation, config.get('grants'), should_revoke=should_revoke) -%}
+    {%- do persist_docs(relation, model) -%}
+    {%- do run_query(record_applied(local_md5(docs_and_grants()))) -%}
+{%- endmacro -%}
