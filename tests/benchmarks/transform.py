@@ -1,12 +1,13 @@
 """What a day costs when its history is long, and what a full refresh costs beside its own statements.
 
     python tests/benchmarks/transform.py [--small 500000] [--big 10000000] [--lines-per-day 14000]
-        [--rounds 5] [--memory-orders 1000000] [--out docs/benchmarks/transform.md]
+        [--customers 100000] [--products 5000] [--rounds 5] [--memory-orders 1000000]
+        [--out docs/benchmarks/transform.md]
 
 Two shops with the same customers and products and days of the same size, one with a short history, one
 with a long one. The same next days are loaded into both, in turn, built with every model and every data
-test, and published. Then the short one is built again in full, and its models' own statements are run by
-hand.
+test, and published. Beside the seconds stand the rows that the server read for it, which no busy machine
+changes. Then the short one is built again in full, and its models' own statements are run by hand.
 """
 
 from __future__ import annotations
@@ -32,8 +33,6 @@ from page import machine
 
 #: The first day after both histories.
 NEXT = dt.date(2026, 2, 1)
-CUSTOMERS, PRODUCTS = 100_000, 5_000
-SESSIONS_PER_DAY = 1_000
 LAYERS = ("staging", "warehouse", "marts")
 
 #: The files of a day: entity → query. Everything follows from a hash of the row's number, so that a day is
@@ -144,10 +143,11 @@ ONCE = {"customers": _CUSTOMERS, "products": _PRODUCTS}
 class Bench:
     """A server of this script's own, and shops in databases of it."""
 
-    def __init__(self, folder: Path, orders_per_day: int) -> None:
+    def __init__(self, folder: Path, *, lines_per_day: int, customers: int, products: int) -> None:
         from ecommerce_dw.platform.postgres import EmbeddedPostgres, free_port, reachable_folder
 
-        self.folder, self.orders_per_day = folder, orders_per_day
+        self.folder, self.orders_per_day = folder, lines_per_day // 2
+        self.customers, self.products, self.sessions_per_day = customers, products, lines_per_day // 14
         self.server = EmbeddedPostgres(reachable_folder(folder / "server"), free_port())
         self.server.start()
 
@@ -191,9 +191,9 @@ class Bench:
             "orders": self.orders_per_day,
             # far apart, so that no two days share a number
             "first": (day - dt.date(2000, 1, 1)).days * 10_000_000,
-            "customers": CUSTOMERS,
-            "products": PRODUCTS,
-            "sessions": SESSIONS_PER_DAY,
+            "customers": self.customers,
+            "products": self.products,
+            "sessions": self.sessions_per_day,
         }
         for entity, query in queries.items():
             file = self.folder / shop / "landing" / entity / f"dt={day}" / f"{entity}.csv"
@@ -218,6 +218,12 @@ class Bench:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 yield cursor
+
+    def rows_read(self, shop: str) -> int:
+        """Rows and index entries that the server has read in a shop's database so far."""
+        with self.connection("postgres") as cursor:
+            cursor.execute("select tup_returned from pg_stat_database where datname = %s", (shop,))
+            return int(cursor.fetchone()[0])
 
     def node_seconds(self, shop: str, run_id: str) -> dict[str, float]:
         """What dbt's nodes of a run took, by kind, added up over the threads."""
@@ -281,12 +287,14 @@ class Day:
         models, tests: Seconds of dbt's nodes, over the threads.
         publish: Seconds of the publication.
         wall: Seconds of the three builds and the publication, dbt's own start included.
+        rows: Rows and index entries that the server read for it.
     """
 
     models: float
     tests: float
     publish: float
     wall: float
+    rows: int
 
     @property
     def work(self) -> float:
@@ -298,13 +306,16 @@ def one_day(bench: Bench, shop: str, day: dt.date) -> Day:
     """Load a day (not timed here), build it, test it, publish it."""
     bench.land(shop, day)
     run_id = f"day_{day}"
-    seconds = bench.steps(shop, "load", *LAYERS, "publish", run_id=run_id)
+    bench.steps(shop, "load", run_id=run_id)
+    before = bench.rows_read(shop)
+    seconds = bench.steps(shop, *LAYERS, "publish", run_id=run_id)
     nodes = bench.node_seconds(shop, run_id)
     return Day(
         models=nodes["model"],
         tests=nodes["test"],
         publish=seconds["publish"],
         wall=sum(seconds[name] for name in (*LAYERS, "publish")),
+        rows=bench.rows_read(shop) - before,
     )
 
 
@@ -369,6 +380,8 @@ def main() -> None:
     parser.add_argument("--small", type=int, default=500_000, help="order lines of the short history")
     parser.add_argument("--big", type=int, default=10_000_000, help="order lines of the long history")
     parser.add_argument("--lines-per-day", type=int, default=14_000)
+    parser.add_argument("--customers", type=int, default=100_000)
+    parser.add_argument("--products", type=int, default=5_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--memory-orders", type=int, default=0, help="also build so many orders; 0: do not")
     parser.add_argument("--out", type=Path)
@@ -379,7 +392,12 @@ def main() -> None:
         run_steps(arguments.steps, arguments.run_id)
         return
     with tempfile.TemporaryDirectory(prefix="transform-benchmark-") as folder:
-        bench = Bench(Path(folder), arguments.lines_per_day // 2)
+        bench = Bench(
+            Path(folder),
+            lines_per_day=arguments.lines_per_day,
+            customers=arguments.customers,
+            products=arguments.products,
+        )
         try:
             page = measure(bench, arguments)
         finally:
@@ -405,7 +423,10 @@ def measure(bench: Bench, arguments: argparse.Namespace) -> str:
         day = NEXT + dt.timedelta(days=number)
         for shop in shops if number % 2 else reversed(shops):
             found = one_day(bench, shop, day)
-            print(f"{day} {shop}: work {found.work:.2f} s, wall {found.wall:.2f} s", flush=True)
+            print(
+                f"{day} {shop}: work {found.work:.2f} s, wall {found.wall:.2f} s, {found.rows:,} rows",
+                flush=True,
+            )
             if number:  # the first day warms both up
                 days[shop].append(found)
         slowest = {shop: bench.slowest(shop, f"day_{day}", 400) for shop in shops}
@@ -432,9 +453,9 @@ def measure(bench: Bench, arguments: argparse.Namespace) -> str:
         "",
         machine(),
         "",
-        f"{CUSTOMERS:,} customers and {PRODUCTS:,} products in both; a day has "
+        f"{bench.customers:,} customers and {bench.products:,} products in both; a day has "
         f"{arguments.lines_per_day:,} order lines in {bench.orders_per_day:,} orders, "
-        f"{PRODUCTS:,} stock rows, {SESSIONS_PER_DAY:,} sessions. "
+        f"{bench.products:,} stock rows, {bench.sessions_per_day:,} sessions. "
         f"Medians of {arguments.rounds} days, the shops in turn.",
         "",
         "| a day | short history | long history | long / short |",
@@ -447,8 +468,10 @@ def measure(bench: Bench, arguments: argparse.Namespace) -> str:
         ("publish", "publication (s)"),
         ("work", "**models, tests and publication**"),
         ("wall", "wall time with dbt's own (s)"),
+        ("rows", "rows the server read (M)"),
     ):
-        small, big = median("small", name), median("big", name)
+        unit = 1e6 if name == "rows" else 1
+        small, big = median("small", name) / unit, median("big", name) / unit
         lines.append(f"| {label} | {small:.2f} | {big:.2f} | {big / small:.2f} |")
     lines += [
         "",

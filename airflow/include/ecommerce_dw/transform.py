@@ -415,7 +415,7 @@ def _describe(layer: Layer, bad: Sequence[NodeResult]) -> str:
     lines = [f"{len(bad)} of the {layer} layer's dbt nodes failed; what depends on them was not built."]
     for node in bad:
         what = (node.message or "").strip().replace("\n", "\n    ")
-        lines.append(f"  {node.resource_type} {node.node_id.split('.')[-1]}: {what}")
+        lines.append(f"  {node.resource_type} {node.node_id.split('.')[2]}: {what}")
     if any(node.query for node in bad):
         lines.append("The rows that failed a test are in ops.test_failures.")
     lines.append(
