@@ -1,4 +1,4 @@
-"""A run makes anew only what changed: views, seeds, comments and grants that are the same stay as they are."""
+"""A run makes anew only what changed: views, seeds, comments and grants stay where they are the same."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.support.two_shops import load_two_shops
 
 COMMENT = "select obj_description('warehouse.fact_payments'::regclass)"
 MAY_READ = "select has_table_privilege('analyst', 'warehouse.fact_payments', 'select')"
-#: Identity and last writer of every view, of every row of a seed, and of every comment. `flagged_rows` is counted
-#: anew by every run, and with it goes the view that reads it.
+#: Identity and last writer of every view, of every row of a seed, and of every comment. `flagged_rows` is
+#: counted anew by every run, and with it goes the view that reads it.
 TRACES = """
     select 'view', oid::regclass::text, oid::text from pg_class where relkind = 'v' and relname like 'stg%'
     union all
