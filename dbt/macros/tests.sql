@@ -95,6 +95,23 @@
 {% endtest %}
 
 
+{#- Generic test: what a row names is there: a row of `to` has the same values in these columns, by which it is found
+    by an index (dbt's relationships reads all of `to`). A row with a null among them names nothing. -#}
+{% test refers_to(model, to, columns) %}
+
+    select naming.*
+    from (select * from {{ model }}) as naming
+    where num_nulls({% for column in columns %}naming.{{ column }}{{ ', ' if not loop.last }}{% endfor %}) = 0
+        and not exists (
+            select from {{ to }} as named
+            where {% for column in columns -%}
+                named.{{ column }} = naming.{{ column }}{{ ' and ' if not loop.last }}
+            {%- endfor %}
+        )
+
+{% endtest %}
+
+
 {#- Generic test: in each of the columns every value that is there lies between the bounds, which belong to it; a bound
     that is left out bounds nothing. -#}
 {% test values_in_range(model, columns, min_value=none, max_value=none) %}

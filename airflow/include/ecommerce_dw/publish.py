@@ -224,6 +224,8 @@ class _Publication:
     def run(self) -> PublishSummary:
         self.cursor.execute("set local lock_timeout to %s", (LOCK_TIMEOUT,))
         self.cursor.execute("set local datestyle to 'ISO, YMD'")  # dates are parts of keys
+        # Of keys made of parts the planner expects one row: 1,700 of 180,000 took 6.8 s by nested loops.
+        self.cursor.execute("set local enable_nestloop to off")
         built = self._tables(BUILD)
         tables = [name for name in built if name in self.models]
         gone = [name for name in self._tables(MARTS) if name not in tables]

@@ -1,5 +1,5 @@
 {#- dbt's materializations, doing nothing where nothing is to be done: a run asks the server as little as it can, as most of
-    what a small day costs is asking. Comments, grants, views and seeds are applied anew only when they changed. -#}
+    what a small day costs is asking. Comments, grants, indexes, views and seeds are applied anew only when they changed. -#}
 
 {#- An incremental model, by the strategies of strategies.sql. In full: dbt's way. Else one look at what is there and
     what was touched, and nothing more where nothing was. -#}
@@ -27,8 +27,8 @@
         {%- call statement('main') -%}
             {{ dml }}
         {%- endcall -%}
-        {%- if window.has_other_docs -%}
-            {%- do apply_docs_and_grants(target, should_revoke=true) -%}
+        {%- if window.has_other_attributes -%}
+            {%- do apply_attributes(target, should_revoke=true) -%}
         {%- endif -%}
     {%- else -%}
         {%- set intermediate = make_intermediate_relation(target) -%}
@@ -40,13 +40,12 @@
         {%- call statement('main') -%}
             {{ get_create_table_as_sql(False, built, sql) }}
         {%- endcall -%}
-        {%- do create_indexes(built) -%}
         {%- if existing is not none -%}
             {%- do adapter.rename_relation(target, backup) -%}
             {%- do adapter.rename_relation(intermediate, target) -%}
             {%- do to_drop.append(backup) -%}
         {%- endif -%}
-        {%- do apply_docs_and_grants(target, should_revoke=should_revoke(existing, full_refresh_mode=True)) -%}
+        {%- do apply_attributes(target, should_revoke=should_revoke(existing, full_refresh_mode=True)) -%}
     {%- endif -%}
     {{ run_hooks(post_hooks, inside_transaction=True) }}
     {%- do adapter.commit() -%}
@@ -58,10 +57,34 @@
 {%- endmaterialization -%}
 
 
+{#- dbt gives an index another name each time, so `create index if not exists` would make it again. -#}
+{%- macro create_missing_indexes(relation) -%}
+    {%- set there -%}
+        select
+            pg_index.indisunique as is_unique,
+            string_agg(pg_attribute.attname, ',' order by keys.place) as columns
+        from pg_index
+        cross join lateral unnest(pg_index.indkey::int2[]) with ordinality as keys (attnum, place)
+        inner join pg_attribute
+            on pg_index.indrelid = pg_attribute.attrelid
+            and keys.attnum = pg_attribute.attnum
+        where pg_index.indrelid = '{{ relation }}'::regclass
+        group by pg_index.indexrelid, pg_index.indisunique
+    {%- endset -%}
+    {%- set found = [] -%}
+    {%- for index in query(there) -%}
+        {%- do found.append((index.is_unique, index.columns)) -%}
+    {%- endfor -%}
+    {%- for index in config.get('indexes', []) if (index.get('unique', false), index.columns | join(',')) not in found -%}
+        {%- do run_query(get_create_index_sql(relation, index)) -%}
+    {%- endfor -%}
+{%- endmacro -%}
+
+
 {#- A view is made anew when its query, comments or grants changed, or when it is not there. -#}
 {%- materialization view, adapter='postgres' -%}
     {%- set existing = load_cached_relation(this) -%}
-    {%- set digest = local_md5(sql ~ docs_and_grants()) -%}
+    {%- set digest = local_md5(sql ~ attributes()) -%}
     {%- if existing is not none and existing.is_view and is_applied(digest) -%}
         {%- call noop_statement('main', 'UNCHANGED', 'UNCHANGED', 0) -%}
             -- {{ this }} is what it was
@@ -77,7 +100,7 @@
 {#- A seed is loaded anew when its file, column types, comments or grants changed, or when it is not there. -#}
 {%- materialization seed, adapter='postgres' -%}
     {%- set existing = load_cached_relation(this) -%}
-    {%- set digest = local_md5(seed_content() ~ docs_and_grants()) -%}
+    {%- set digest = local_md5(seed_content() ~ attributes()) -%}
     {%- if existing is not none and existing.is_table and is_applied(digest) -%}
         {#- dbt asks for it to be able to show it -#}
         {%- do store_result('agate_table', response='OK', agate_table=load_agate_table()) -%}
@@ -97,9 +120,11 @@
 {%- endmacro -%}
 
 
-{#- What a relation says about itself and whom it lets read, as text. -#}
-{%- macro docs_and_grants() -%}
-    {%- set said = {'grants': config.get('grants', {}), 'description': model.description, 'columns': {}} -%}
+{#- What a relation has beside its rows, as text: comments, grants, indexes. -#}
+{%- macro attributes() -%}
+    {%- set said = {
+        'grants': config.get('grants', {}), 'indexes': config.get('indexes', []), 'description': model.description, 'columns': {},
+    } -%}
     {%- for column in model.columns.values() -%}
         {%- do said.columns.update({column.name: column.description}) -%}
     {%- endfor -%}
@@ -128,9 +153,10 @@
 {%- endmacro -%}
 
 
-{#- Comments and grants of a table, and that they were applied, in the table's transaction. -#}
-{%- macro apply_docs_and_grants(relation, should_revoke) -%}
+{#- Comments and grants of a table, indexes it lacks, and that they were applied, in the table's transaction. -#}
+{%- macro apply_attributes(relation, should_revoke) -%}
+    {%- do create_missing_indexes(relation) -%}
     {%- do apply_grants(relation, config.get('grants'), should_revoke=should_revoke) -%}
     {%- do persist_docs(relation, model) -%}
-    {%- do run_query(record_applied(local_md5(docs_and_grants()))) -%}
+    {%- do run_query(record_applied(local_md5(attributes()))) -%}
 {%- endmacro -%}

@@ -77,7 +77,7 @@
 
     Returns a mapping: load_id_from, load_id_to, load_id_seen (of the loads), touched_seq_from, touched_seq_to (of the
     parents' ops.touched), is_everything, is_nothing, has_other_shape (the table must be built in full),
-    has_other_docs (its comments or grants are not those its yml says). In a full build there is no window:
+    has_other_attributes (its comments, grants or indexes are not those the model says). In a full build there is no window:
     is_everything. -#}
 {%- macro open_window(compiled_sql=none) -%}
     {%- if not execute or not is_incremental() -%}
@@ -115,8 +115,8 @@
                 {{ has_other_shape() }} as has_other_shape,
                 not exists (
                     select from ops.applied_definitions
-                    where model = '{{ this.identifier }}' and digest = '{{ local_md5(docs_and_grants()) }}'
-                ) as has_other_docs
+                    where model = '{{ this.identifier }}' and digest = '{{ local_md5(attributes()) }}'
+                ) as has_other_attributes
         ),
 
         parents as (
@@ -142,7 +142,7 @@
             and (bounds.load_id_seen <= bounds.load_id_from or not {{ lineage.reads_loads }}) as is_nothing,
             bounds.definition,
             bounds.has_other_shape,
-            bounds.has_other_docs,
+            bounds.has_other_attributes,
             'true'::text as scope,
             0 as key_count
         from bounds
@@ -172,7 +172,7 @@
         'is_everything': row.is_everything,
         'is_nothing': row.is_nothing,
         'has_other_shape': row.has_other_shape,
-        'has_other_docs': row.has_other_docs,
+        'has_other_attributes': row.has_other_attributes,
         'scope': row.scope,
         'key_count': row.key_count | int,
     }) -%}

@@ -1,5 +1,3 @@
-{{ config(materialized='table') }}
-
 -- What a later layer leaves out, replaces or marks, counted by name, so that nothing is dropped silently.
 -- The imports are not materialized: each count reads the columns it needs, and those of a shop's staging that are
 -- costly are left out where nobody needs them.

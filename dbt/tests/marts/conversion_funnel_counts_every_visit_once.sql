@@ -15,7 +15,7 @@ sessions as (
 
 ),
 
-funnel_days as (
+funnel_days as not materialized (
 
     select * from {{ ref('int_funnel_day') }}
 

@@ -5,6 +5,7 @@ with
 snapshots as (
 
     select * from {{ ref('customer_lifecycle_snapshot') }}
+    where {{ is_day_touched('customer_lifecycle_snapshot', 'month_end') }}
 
 ),
 

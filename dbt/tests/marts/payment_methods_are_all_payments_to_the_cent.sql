@@ -18,7 +18,7 @@ payments as (
 
 ),
 
-payment_days as (
+payment_days as not materialized (
 
     select * from {{ ref('int_payment_day') }}
 

@@ -13,13 +13,13 @@ summary as (
 
 ),
 
-orders as (
+orders as not materialized (
 
     select * from {{ ref('fact_orders') }}
 
 ),
 
-order_items as (
+order_items as not materialized (
 
     select * from {{ ref('fact_order_items') }}
 

@@ -29,6 +29,15 @@ READS = {
 KEYLESS = ("touched", "_events", ".flagged_rows")
 
 
+#: An import: a CTE that takes a model in, whole or in part.
+IMPORT = re.compile(
+    r"(?P<name>\w+) as (?P<how>not materialized |\{\{[^}]*\}\})?\(\s*"
+    r"select (?:(?!\bselect\b).)*?from \{\{ ref\('(?:fact|int|stg)_\w+'\) \}\}"
+    r"(?P<filter>[^)]*?(?:\{\{.*?\}\}[^)]*?)?)\s*\)\s*,",
+    re.DOTALL,
+)
+
+
 class Project:
     """The models of the parsed project."""
 
@@ -169,6 +178,26 @@ def test_no_model_names_a_table_in_place_of_a_reference(project: Project) -> Non
         for table in named.findall(node.raw_code)
         if not allowed.match(table)
     ]
+    assert found == []
+
+
+def test_what_reads_touched_rows_reads_no_table_whole(project: Project) -> None:
+    """PostgreSQL computes a CTE that is used twice once, and whole: no condition reaches an index."""
+    narrow = [
+        node
+        for node in (*project.models.values(), *project.tests)
+        if node.config.materialized == "view"
+        or node.config.get("incremental_strategy") == "touched_keys"
+        or "is_day_touched" in node.raw_code
+    ]
+    assert len(narrow) > 40
+    found = []
+    for node in narrow:
+        code = re.sub(r"--[^\n]*", "", node.raw_code)
+        for cte in IMPORT.finditer(code):
+            uses = len(re.findall(rf"\b(?:from|join) {cte['name']}\b", code))
+            if uses > 1 and not cte["how"] and "touched" not in cte["filter"]:
+                found.append((node.name, cte["name"]))
     assert found == []
 
 

@@ -163,7 +163,10 @@ def _table_tests(unique_id: str, tests: list[Any]) -> Iterator[str]:
         elif test.get("attached_node") == unique_id and not test.get("column_name"):
             if metadata["name"] == "not_null_columns":
                 continue
-            if metadata["name"] in ("primary_key", "unique_combination"):
+            if metadata["name"] == "refers_to":
+                target = str(metadata["kwargs"]["to"]).removeprefix("ref('").removesuffix("')")
+                yield f"refers to `{target}` by {code_list(metadata['kwargs']['columns'])}"
+            elif metadata["name"] in ("primary_key", "unique_combination"):
                 yield f"key {code_list(metadata['kwargs']['columns'])}"
             else:
                 yield str(metadata["name"]).replace("_", " ")

@@ -7,6 +7,7 @@
         indexes=[
             {'columns': ['source_system', 'order_id'], 'unique': True},
             {'columns': ['source_system', 'last_touch_session_id']},
+            {'columns': ['order_date']},
         ],
     )
 }}

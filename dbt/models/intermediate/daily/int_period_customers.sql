@@ -29,14 +29,14 @@
 
 with
 
-customer_days as (
+customer_days as not materialized (
 
     select * from {{ ref('int_customer_day') }}
     where order_count > 0
 
 ),
 
-customer_months as (
+customer_months as not materialized (
 
     select * from {{ ref('int_customer_month') }}
     where order_count > 0

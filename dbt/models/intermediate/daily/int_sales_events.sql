@@ -2,13 +2,13 @@
 
 with
 
-orders as (
+orders as not materialized (
 
     select * from {{ ref('fact_orders') }}
 
 ),
 
-order_items as (
+order_items as not materialized (
 
     select * from {{ ref('fact_order_items') }}
 

@@ -46,7 +46,7 @@ customers as (
 
 ),
 
-month_segments as (
+month_segments as not materialized (
 
     select * from {{ ref('int_customer_month_segment') }}
 

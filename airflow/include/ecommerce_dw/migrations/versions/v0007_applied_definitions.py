@@ -1,4 +1,4 @@
-"""What views, seeds, and comments and grants of tables were made from: an unchanged one is left alone."""
+"""What views, seeds, and attributes of tables were made from: an unchanged one is left alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ create table ops.applied_definitions (
 comment on table ops.applied_definitions is
     'One row per view, seed, and table of dbt''s: what it was last made from.';
 comment on column ops.applied_definitions.digest is
-    'Of a view its query, of a seed its file, of both and of a table the comments and grants; '
+    'Of a view its query, of a seed its file, of all the comments, grants and indexes; '
     'another one is applied anew.';
 grant select, insert, update, delete on ops.applied_definitions to transformer;
 """
