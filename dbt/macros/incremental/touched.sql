@@ -37,9 +37,11 @@
     days:    which of the columns are dates: always given to the planner as literals, for pruning.
     name:    of a second set that a model needs beside the one it replaces by; only the set without a name
              is the strategy's scope, so its columns must be columns of the model.
+    is_joined: find the rows by a join to the set, key by key through an index on all its columns, and not by a list of
+             each column's values: for keys of several columns whose values all occur on any day (pairs of products).
 
     Returns a mapping for is_touched(). -#}
-{%- macro touched_keys(window, columns, keys, days=[], name=none) -%}
+{%- macro touched_keys(window, columns, keys, days=[], name=none, is_joined=false) -%}
     {%- if window.is_everything or not execute -%}
         {%- do return({'mode': 'all', 'table': 'touched'}) -%}
     {%- endif -%}
@@ -61,7 +63,7 @@
                 count(*) as row_count
                 {%- for column in columns[1:] %},
                 case
-                    when {{ 'true' if column in days else 'count(distinct ' ~ column ~ ') <= 20000' }}
+                    when {{ 'true' if column in days else 'false' if is_joined else 'count(distinct ' ~ column ~ ') <= 20000' }}
                         then to_json(array_agg(distinct {{ column }}::text))::text
                 end as {{ column }}
                 {%- endfor %}
@@ -78,7 +80,8 @@
             {%- do touched.sources.update({row.source_system: lists}) -%}
         {%- endfor -%}
         {%- set row_count = row_counts | sum -%}
-        {%- do touched.update({'mode': 'some' if row_count else 'none', 'key_count': row_count}) -%}
+        {#- the number decides whether plans may loop, and such a join is meant to -#}
+        {%- do touched.update({'mode': 'some' if row_count else 'none', 'key_count': 0 if is_joined else row_count}) -%}
     {%- endif -%}
     {%- if name is none and not window.is_nothing -%}
         {%- do run_query(

@@ -14,7 +14,7 @@
     from ({{ touched_by(window, 'int_product_pair_day') }}) as pair_days
 {%- endset -%}
 {%- set touched = touched_keys(
-    window, ['source_system', 'product_id', 'partner_id', 'month'], touched_months, days=['month']) %}
+    window, ['source_system', 'product_id', 'partner_id', 'month'], touched_months, days=['month'], is_joined=true) %}
 
 with
 

@@ -4,7 +4,10 @@
         incremental_strategy='touched_keys',
         unique_key=['source_system', 'product_id', 'partner_id'],
         meta={'touched': {'key': 'partner_id'}},
-        indexes=[{'columns': ['source_system', 'product_id', 'partner_id'], 'unique': True}],
+        indexes=[
+            {'columns': ['source_system', 'product_id', 'partner_id'], 'unique': True},
+            {'columns': ['order_count']},
+        ],
     )
 }}
 
@@ -13,7 +16,8 @@
     select source_system, product_id, key as partner_id
     from ({{ touched_by(window, 'int_product_pair_month') }}) as pair_months
 {%- endset -%}
-{%- set touched = touched_keys(window, ['source_system', 'product_id', 'partner_id'], touched_pairs) %}
+{%- set touched = touched_keys(
+    window, ['source_system', 'product_id', 'partner_id'], touched_pairs, is_joined=true) %}
 
 with
 

@@ -38,21 +38,28 @@ shops as (
 
 ),
 
+-- Most pairs were bought once or twice; a pair bought often is made of products that were.
+
+frequent as (
+
+    select * from pair_totals
+    where order_count >= (select bounds.min_pair_order_count from bounds)
+
+),
+
 -- A product is its own first partner: the orders with it.
 
 product_totals as (
 
-    select * from pair_totals
+    select * from frequent
     where product_id = partner_id
 
 ),
 
 pairs as (
 
-    select pair_totals.*
-    from pair_totals
-    inner join bounds on pair_totals.order_count >= bounds.min_pair_order_count
-    where pair_totals.product_id <> pair_totals.partner_id
+    select * from frequent
+    where product_id <> partner_id
 
 ),
 
