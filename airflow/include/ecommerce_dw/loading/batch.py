@@ -60,6 +60,8 @@ KEPT_OF_REFUSED = 10_000
 _MOST_NOTICES = 200_000
 #: Rows from which it pays to look before deleting.
 _MANY_ROWS = 20_000
+#: Pages before a table's end that may have room for new rows: the last one, and those another load added.
+_RECENT_BLOCKS = 2_000
 
 
 class SplitBatch(Exception):
@@ -403,11 +405,12 @@ class Batch:
             if e.stream is not None
         }
         by_id = {entry.file_id: entry for entry in opened}
-        self._move_out_broken(cursor, table, by_id, rows, start_block if not is_indexed else None)
+        among = self._move_out_broken(cursor, table, by_id, rows, start_block if not is_indexed else None)
         keys = ddl.keys_within_file(self._contract)
         if keys and not is_indexed and not self._index_now(cursor, opened, table):
+            is_many = sum(rows.values()) > _MANY_ROWS
             for key in keys:
-                self._move_out_duplicates(cursor, table, key, by_id, is_many=sum(rows.values()) > _MANY_ROWS)
+                self._move_out_duplicates(cursor, table, key, by_id, among=among, is_many=is_many)
 
     def _table_state(self, cursor: psycopg2.extensions.cursor, table: str) -> tuple[int, bool]:
         if table != self._table:
@@ -493,22 +496,32 @@ class Batch:
         by_id: Mapping[int, _Opened],
         rows: Mapping[int, int],
         start_block: int | None,
-    ) -> None:
-        """Take rows that break a rule out of the table."""
-        condition, total = "_file_id = any(%(ids)s)", sum(rows.values())
+    ) -> str:
+        """Take rows that break a rule out of the table.
+
+        Returns:
+            The condition that finds the files' rows, with `%(ids)s` for their ids.
+        """
+        among, total = "_file_id = any(%(ids)s)", sum(rows.values())
         parameters: dict[str, Any] = {"ids": list(rows)}
-        if total > _MANY_ROWS:
+        condition = among
+        if total > _MANY_ROWS or (start_block or 0) > _RECENT_BLOCKS:
             # Looking first runs in parallel, which deleting does not; mostly there is nothing to delete.
             look = f"select count(*), array_agg(ctid) filter (where _reject_reason is not null) from {table}"
-            # Without an index: new rows usually lie behind the old ones. Whether they do is counted.
-            behind = f" and ctid >= '({start_block},0)'::tid" if start_block else ""
-            cursor.execute(f"{look} where {condition}{behind}", parameters)
+            # Without an index: new rows lie behind the old ones, or in pages that were added shortly before. The
+            # old ones are not read then; else each file of a first load would read all before it. Whether the
+            # rows are all there is counted.
+            first = max((start_block or 0) - _RECENT_BLOCKS, 0)
+            behind = f"{among} and ctid >= '({first},0)'::tid" if first else among
+            cursor.execute(f"{look} where {behind}", parameters)
             found, broken = one_row(cursor)
-            if found != total:
-                cursor.execute(f"{look} where {condition}", parameters)
+            if found == total:
+                among = behind
+            else:
+                cursor.execute(f"{look} where {among}", parameters)
                 found, broken = one_row(cursor)
             if not broken:
-                return
+                return among
             condition, parameters = "ctid = any(%(broken)s::tid[])", {"broken": broken}
         cursor.execute(
             f"delete from {table} where {condition} and _reject_reason is not null "
@@ -517,6 +530,7 @@ class Batch:
         )
         for file_id, line in cursor:
             by_id[file_id].rule_lines.append(line)
+        return among
 
     def _index_now(self, cursor: psycopg2.extensions.cursor, opened: Sequence[_Opened], table: str) -> bool:
         """Build the indexes with the only large file of an entity: the unique one proves its keys."""
@@ -548,18 +562,19 @@ class Batch:
         key: tuple[str, ...],
         by_id: Mapping[int, _Opened],
         *,
+        among: str,
         is_many: bool,
     ) -> None:
         """Of equal keys in one file the last line stays; the earlier ones are taken out."""
         names = ", ".join(ddl.quote_name(name) for name in key)
         present = " and ".join(f"{ddl.quote_name(name)} is not null" for name in key)
-        ids = list(by_id)
+        ids = {"ids": list(by_id)}
         cursor.execute("select set_config('work_mem', '128MB', true)")
         if is_many:
             cursor.execute(
-                f"select exists (select from {table} where _file_id = any(%s) and {present} "
+                f"select exists (select from {table} where {among} and {present} "
                 f"group by _file_id, {names} having count(*) > 1)",
-                (ids,),
+                ids,
             )
             if not one_value(cursor):
                 return
@@ -569,14 +584,14 @@ class Batch:
                 select ctid, _line_number,
                     max(_line_number) over (partition by _file_id, {names}) as last_line
                 from {table}
-                where _file_id = any(%s) and {present}
+                where {among} and {present}
             )
             delete from {table} as t
             using ranked
             where t.ctid = ranked.ctid and ranked._line_number < ranked.last_line
             returning t._file_id, t._line_number, ranked.last_line
             """,
-            (ids,),
+            ids,
         )
         for file_id, line, last_line in cursor:
             by_id[file_id].duplicate_lines[line] = (
