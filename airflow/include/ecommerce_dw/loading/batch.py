@@ -508,9 +508,9 @@ class Batch:
         if total > _MANY_ROWS or (start_block or 0) > _RECENT_BLOCKS:
             # Looking first runs in parallel, which deleting does not; mostly there is nothing to delete.
             look = f"select count(*), array_agg(ctid) filter (where _reject_reason is not null) from {table}"
-            # Without an index: new rows lie behind the old ones, or in pages that were added shortly before. The
-            # old ones are not read then; else each file of a first load would read all before it. Whether the
-            # rows are all there is counted.
+            # Without an index: new rows lie behind the old ones, or in pages that were added shortly before.
+            # The old ones are not read then; else each file of a first load would read all before it. Whether
+            # the rows are all there is counted.
             first = max((start_block or 0) - _RECENT_BLOCKS, 0)
             behind = f"{among} and ctid >= '({first},0)'::tid" if first else among
             cursor.execute(f"{look} where {behind}", parameters)
