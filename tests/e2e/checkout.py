@@ -61,6 +61,7 @@ ecommerce_etl_pipeline()
 _PARTS = (
     "airflow",
     "data-generation",
+    "infrastructure",
     "dbt",
     "deploy.sh",
     "pyproject.toml",
