@@ -149,7 +149,7 @@
 {#- SQL that keeps what the relation is made from. -#}
 {%- macro record_applied(digest) -%}
     insert into ops.applied_definitions (model, digest) values ('{{ this.identifier }}', '{{ digest }}')
-    on conflict (model) do update set digest = excluded.digest, applied_at = clock_timestamp()
+    on conflict (model) do update set digest = excluded.digest, applied_at = default
 {%- endmacro -%}
 
 
