@@ -27,20 +27,22 @@
     {%- endif -%}
     {%- set touched -%}
         with publication as (
-            select coalesce(max(published_at), '-infinity') as published_at from ops.publications
+            select max(published_at) as published_at from ops.publications
         )
 
         select distinct touched.key = '*' as is_everything, touched.day::text as day
         from ops.touched
         cross join publication
         where touched.model = '{{ model_name }}' and touched.touched_at > publication.published_at
+        union all
+        select true as is_everything, null as day from publication
+        where published_at is null
         order by 2
         limit 2001
     {%- endset -%}
     {%- set rows = query(touched) -%}
-    {%- set has_publication = query_value('select exists (select from ops.publications)') -%}
     {%- set days = [] -%}
-    {%- set everything = [not has_publication or rows | length > 2000] -%}
+    {%- set everything = [rows | length > 2000] -%}
     {%- for row in rows -%}
         {%- if row.is_everything -%}
             {%- do everything.append(true) -%}

@@ -137,12 +137,13 @@
     {%- if should_full_refresh() -%}
         {%- do return(false) -%}
     {%- endif -%}
-    {%- set same -%}
-        select exists (
-            select from ops.applied_definitions where model = '{{ this.identifier }}' and digest = '{{ digest }}'
-        )
-    {%- endset -%}
-    {%- do return(query_value(same)) -%}
+    {%- do return(query_value('select ' ~ has_digest(digest))) -%}
+{%- endmacro -%}
+
+
+{#- SQL expression: whether the relation was last made from this. -#}
+{%- macro has_digest(digest) -%}
+    exists (select from ops.applied_definitions where model = '{{ this.identifier }}' and digest = '{{ digest }}')
 {%- endmacro -%}
 
 

@@ -113,10 +113,7 @@
                 {{ definition }} as definition,
                 (select definition from own) as own_definition,
                 {{ has_other_shape() }} as has_other_shape,
-                not exists (
-                    select from ops.applied_definitions
-                    where model = '{{ this.identifier }}' and digest = '{{ local_md5(attributes()) }}'
-                ) as has_other_attributes
+                not {{ has_digest(local_md5(attributes())) }} as has_other_attributes
         ),
 
         parents as (

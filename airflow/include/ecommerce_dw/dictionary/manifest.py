@@ -148,9 +148,13 @@ def _column_test(test: Mapping[str, Any]) -> str:
     if name == "accepted_values":
         return f"one of {code_list(map(str, arguments['values']))}"
     if name == "relationships":
-        target = str(arguments["to"]).removeprefix("ref('").removesuffix("')")
-        return f"refers to `{target}.{arguments['field']}`"
+        return f"refers to `{_referred(arguments)}.{arguments['field']}`"
     return str(name).replace("_", " ")
+
+
+def _referred(arguments: Mapping[str, Any]) -> str:
+    """Name of the model that a test's argument `to` refers to."""
+    return str(arguments["to"]).removeprefix("ref('").removesuffix("')")
 
 
 def _table_tests(unique_id: str, tests: list[Any]) -> Iterator[str]:
@@ -164,8 +168,8 @@ def _table_tests(unique_id: str, tests: list[Any]) -> Iterator[str]:
             if metadata["name"] == "not_null_columns":
                 continue
             if metadata["name"] == "refers_to":
-                target = str(metadata["kwargs"]["to"]).removeprefix("ref('").removesuffix("')")
-                yield f"refers to `{target}` by {code_list(metadata['kwargs']['columns'])}"
+                arguments = metadata["kwargs"]
+                yield f"refers to `{_referred(arguments)}` by {code_list(arguments['columns'])}"
             elif metadata["name"] in ("primary_key", "unique_combination"):
                 yield f"key {code_list(metadata['kwargs']['columns'])}"
             else:
