@@ -334,7 +334,9 @@ def by_hand(bench: Bench, shop: str) -> float:
             "and table_schema in ('intermediate', 'warehouse', 'marts_build', 'ops')"
         )
         tables = {name for (name,) in cursor}
-        cursor.execute("set search_path to pg_temp, public; set enable_nestloop = off")
+        cursor.execute(
+            "set search_path to pg_temp, public; set enable_nestloop = off; set enable_mergejoin = off"
+        )
         total = 0.0
         for file in files:
             if file.stem not in tables:

@@ -41,7 +41,16 @@
 
 {#- Nested loops are for a few touched keys. Over everything they come from guesses only (the newest of a key's
     versions is taken for one row in 200) and made the first build of 20,000 orders take 17 s in place of 1,
-    and that of 16,000 touched sessions 157 s in place of 2. -#}
+    and that of 16,000 touched sessions 157 s in place of 2. From the same guesses come merges by the order's date
+    alone, which make a day's orders times a day's returns: 249 s for those of 5 million orders in place of 17. -#}
 {%- macro plan_for_everything() -%}
     set local enable_nestloop = off;
+    set local enable_mergejoin = off;
+{%- endmacro -%}
+
+
+{#- Back to the server's choice, for what follows in the same transaction. -#}
+{%- macro plan_as_usual() -%}
+    reset enable_nestloop;
+    reset enable_mergejoin;
 {%- endmacro -%}

@@ -73,7 +73,7 @@
             {{ sql }}
         ) as new_rows;
         {%- if is_large %}
-        set local enable_nestloop = on;
+        {{ plan_as_usual() }}
         {%- endif %}
         {{ refuse_other_columns(target, rows) }}
         create temporary table {{ removed }} as

@@ -3,6 +3,7 @@
         incremental_strategy='touched_keys',
         unique_key=['source_system', 'snapshot_date', 'customer_id'],
         meta={'touched': {'days': ['snapshot_date']}},
+        indexes=[{'columns': ['source_system', 'customer_id', 'snapshot_date'], 'unique': True}],
     )
 }}
 
