@@ -107,14 +107,14 @@ _SPEND = """
     select
         %(day)s as spend_date, channel, 'always on' as campaign, 1000 as impressions, 50 as clicks,
         25.00 as spend
-    from unnest(array['google', 'facebook', 'email']) as channel
+    from unnest(array['paid_search', 'social', 'email']) as channel
 """
 _CUSTOMERS = """
     select
         'C' || n as customer_id, 'Ada' as first_name, 'Moore' as last_name,
         'c' || n || '@example.com' as email, null as phone, null as address, 'Springfield' as city,
         'IL' as state, '62701' as zip_code, 'US' as country, '2020-01-01' as registration_date,
-        'regular' as customer_segment, null as birth_date, null as gender,
+        'Consumer' as customer_segment, null as birth_date, null as gender,
         'email' as acquisition_channel, n %% 2 = 0 as marketing_opt_in,
         '2020-01-01 00:00:00' as updated_at
     from generate_series(0, %(customers)s - 1) as n
@@ -180,10 +180,18 @@ class Bench:
         for number in range(days, 0, -1):
             self._write(shop, NEXT - dt.timedelta(days=number), DAILY)
         self.steps(shop, "migrate", "load", run_id="history")
+        self._refuse_bad_rows(shop)
 
     def land(self, shop: str, day: dt.date) -> None:
         """One more day."""
         self._write(shop, day, DAILY)
+
+    def _refuse_bad_rows(self, shop: str) -> None:
+        """A shop without its customers, say, would measure something else."""
+        with self.connection(shop) as cursor:
+            cursor.execute("select path, reasons from raw.rejected_rows limit 1")
+            for path, reasons in cursor:
+                raise SystemExit(f"{shop}: the contracts have changed: {path}: {reasons}")
 
     def _write(self, shop: str, day: dt.date, queries: dict[str, str]) -> None:
         values = {

@@ -49,8 +49,17 @@
 {%- endmacro -%}
 
 
+{#- A few keys of several columns are looked up one by one (touched_keys(is_joined=true)). What is found is taken for most
+    of the table, and so the table was read and sorted: 15 s for 12,000 of 4 million pairs, in place of 0.5. -#}
+{%- macro plan_for_joined_keys() -%}
+    set local enable_hashjoin = off;
+    set local enable_mergejoin = off;
+{%- endmacro -%}
+
+
 {#- Back to the server's choice, for what follows in the same transaction. -#}
 {%- macro plan_as_usual() -%}
     reset enable_nestloop;
+    reset enable_hashjoin;
     reset enable_mergejoin;
 {%- endmacro -%}

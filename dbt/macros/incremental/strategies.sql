@@ -67,14 +67,14 @@
     {%- set compare -%}
         {%- if is_large %}
         {{ plan_for_everything() }}
+        {%- elif window.key_count < 0 %}
+        {{ plan_for_joined_keys() }}
         {%- endif %}
         create temporary table {{ rows }} as
         select * from (
             {{ sql }}
         ) as new_rows;
-        {%- if is_large %}
         {{ plan_as_usual() }}
-        {%- endif %}
         {{ refuse_other_columns(target, rows) }}
         create temporary table {{ removed }} as
         select {{ columns }} from {{ target }} where {{ window.scope }}

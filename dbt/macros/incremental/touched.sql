@@ -80,8 +80,8 @@
             {%- do touched.sources.update({row.source_system: lists}) -%}
         {%- endfor -%}
         {%- set row_count = row_counts | sum -%}
-        {#- the number decides whether plans may loop, and such a join is meant to -#}
-        {%- do touched.update({'mode': 'some' if row_count else 'none', 'key_count': 0 if is_joined else row_count}) -%}
+        {#- the number decides whether plans may loop; such a join has to (-1) -#}
+        {%- do touched.update({'mode': 'some' if row_count else 'none', 'key_count': -1 if is_joined else row_count}) -%}
     {%- endif -%}
     {%- if name is none and not window.is_nothing -%}
         {%- do run_query(
