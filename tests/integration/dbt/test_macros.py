@@ -59,6 +59,40 @@ select
     {{ get_row_count('not_there_either.at_all') }} as nowhere,
     {{ get_row_count('pg_temp.kept') }} as of_the_session
 """,
+    "models/loose.sql": """
+select * from (values (1, 'a'), (1, 'a'), (1, 'b'), (2, 'b'), (null, 'c')) as rows (one, two)
+""",
+    "models/kept.sql": """
+{{ config(indexes=[{'columns': ['two', 'one'], 'unique': true}]) }}
+select * from (values (1, 'a'), (1, 'b'), (null, 'c'), (null, 'c')) as rows (one, two)
+""",
+    "models/keys.yml": """
+models:
+  - name: loose
+    data_tests:
+      - primary_key:
+          name: primary_key_of_loose
+          arguments: {columns: [one, two]}
+          config: {severity: warn}
+      - unique_combination:
+          name: unique_combination_of_loose
+          arguments: {columns: [one, two]}
+          config: {severity: warn}
+      - unique_combination:
+          name: part_of_loose
+          arguments: {columns: [one]}
+          config: {severity: warn, where: "two <> 'a'"}
+  - name: kept
+    data_tests:
+      - primary_key:
+          name: primary_key_of_kept
+          arguments: {columns: [one, two]}
+          config: {severity: warn}
+      - unique_combination:
+          name: less_than_the_key_of_kept
+          arguments: {columns: [two]}
+          config: {severity: warn}
+""",
     "models/amounts.sql": """
 select *
 from (
@@ -191,10 +225,32 @@ def test_the_rows_of_a_schema_are_counted_for_a_person(
         "staging.amounts: 13 rows",
         "staging.asked: 1 rows",
         "staging.empty: 0 rows",
+        "staging.kept: 4 rows",
+        "staging.loose: 5 rows",
         "staging.sale_sizes: 4 rows",
         "staging.sized: 12 rows",
         "staging.three: 3 rows",
     ]
+
+
+def test_keys_of_several_rows_and_missing_keys_are_found(small: SmallProject) -> None:
+    names = [name for name in small.compiled if name.endswith(("_of_loose", "_of_kept"))]
+    found = {name: sorted(small.rows(small.compiled[name]), key=str) for name in names}
+    assert found["primary_key_of_loose"] == [(1, "a", 2), (None, "c", 1)]
+    assert found["unique_combination_of_loose"] == [(1, "a", 2)]
+    assert found["part_of_loose"] == []
+    assert found["primary_key_of_kept"] == [(None, "c", 1), (None, "c", 1)]
+    assert found["less_than_the_key_of_kept"] == [("c", 2)]
+
+
+def test_a_key_that_a_unique_index_holds_is_not_counted_again(small: SmallProject) -> None:
+    def scans(name: str) -> list[bool]:
+        plan = [line for (line,) in small.rows(f"explain (analyze) {small.compiled[name]}")]
+        return ["never executed" in line for line in plan if "Seq Scan on" in line and "pg_" not in line]
+
+    assert scans("primary_key_of_kept") == [True, False]  # nulls are looked for all the same
+    assert scans("less_than_the_key_of_kept") == [False]
+    assert scans("primary_key_of_loose") == [False, False]
 
 
 def test_each_kind_of_bad_amount_is_found_and_named(small: SmallProject) -> None:
