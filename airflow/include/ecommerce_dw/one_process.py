@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from ecommerce_dw import db, pipeline
 from ecommerce_dw.settings import Settings
+from ecommerce_dw.transform import parsed_once
 
 #: Name of a step, and what it does.
 Step: TypeAlias = tuple[str, Callable[[], Any]]
@@ -94,11 +95,12 @@ def take(
     results: dict[str, Any] = {}
     states: dict[str, str] = {}
     try:
-        for name, step in steps:
-            states[name] = "failed"
-            with around(name):
-                results[name] = step()
-            states[name] = "success"
+        with parsed_once():
+            for name, step in steps:
+                states[name] = "failed"
+                with around(name):
+                    results[name] = step()
+                states[name] = "success"
     finally:
         with finishing or nullcontext():
             pipeline.finish_step(run_id=run_id, task_states=states, settings=settings)

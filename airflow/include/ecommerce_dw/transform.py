@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +34,8 @@ _BAD = frozenset({"error", "fail", "runtime error", "partial success"})
 _KEEP_RUNS = 10
 #: Rows kept of each test that found any.
 _KEPT_FAILURES = 20
+#: The parsed project, for as long as `parsed_once` keeps it: nothing in it before dbt is first called.
+_manifest: ContextVar[list[Any] | None] = ContextVar("manifest", default=None)
 
 
 class BuildError(RuntimeError):
@@ -209,6 +212,16 @@ def parse(settings: Settings | None = None) -> Path:
     return target
 
 
+@contextmanager
+def parsed_once() -> Iterator[None]:
+    """Let dbt read the project once for all that is built inside, in place of once per layer."""
+    kept = _manifest.set([])
+    try:
+        yield
+    finally:
+        _manifest.reset(kept)
+
+
 def write_docs(settings: Settings | None = None) -> Path:
     """Write dbt's documentation of the project and of the tables as they are, as one page.
 
@@ -302,17 +315,21 @@ def _invoke(
     arguments = [
         "--quiet", "--no-use-colors", "--log-level", "none",
         "--log-path", str(settings.home / "dbt" / "logs"),
-        *command,
         "--project-dir", str(settings.dbt_dir),
         "--profiles-dir", str(settings.dbt_dir),
         "--target-path", str(target),
     ]  # fmt: skip
+    own = []
     if command[0] not in ("parse", "docs"):
-        arguments.append("--no-write-json")
+        own.append("--no-write-json")
     if command[0] == "retry":
-        arguments += ["--state", str(target)]
+        own += ["--state", str(target)]
+    known = _manifest.get()
     with _environment(settings, run_id):
-        outcome = dbtRunner(callbacks=[keep]).invoke(arguments)
+        if known == [] and (parsed := dbtRunner().invoke(["parse", *arguments, "--no-write-json"])).success:
+            known.append(parsed.result)
+        runner = dbtRunner(manifest=known[0] if known else None, callbacks=[keep])
+        outcome = runner.invoke([*command, *arguments, *own])
     _share_parse(target, settings)
     if outcome.exception is not None:
         raise BuildError(f"dbt {command[0]} could not run: {outcome.exception}") from outcome.exception

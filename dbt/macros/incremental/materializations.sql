@@ -161,3 +161,23 @@
     {%- do persist_docs(relation, model) -%}
     {%- do run_query(record_applied(local_md5(attributes()))) -%}
 {%- endmacro -%}
+
+
+{#- Comments of a relation and its columns in one statement. dbt asks for the columns first, to pass over what the yml
+    describes and the relation does not have; here that is an error. -#}
+{%- macro postgres__persist_docs(relation, model, for_relation, for_columns) -%}
+    {%- set comments = [] -%}
+    {%- if for_relation and config.persist_relation_docs() and model.description -%}
+        {%- do comments.append(alter_relation_comment(relation, model.description)) -%}
+    {%- endif -%}
+    {%- if for_columns and config.persist_column_docs() -%}
+        {%- for column in model.columns.values() -%}
+            {%- do comments.append(
+                'comment on column ' ~ relation ~ '.' ~ adapter.quote(column.name) ~ ' is ' ~ postgres_escape_comment(column.description)
+            ) -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {%- if comments -%}
+        {%- do run_query(comments | join(';\n')) -%}
+    {%- endif -%}
+{%- endmacro -%}

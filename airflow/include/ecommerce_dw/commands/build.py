@@ -12,7 +12,7 @@ from rich.console import Console
 from ecommerce_dw import db
 from ecommerce_dw.runs import close_run, freeze, open_run
 from ecommerce_dw.settings import get_settings
-from ecommerce_dw.transform import LAYERS, BuildError, Layer, build
+from ecommerce_dw.transform import LAYERS, BuildError, Layer, build, parsed_once
 
 
 @click.command()
@@ -37,11 +37,14 @@ def command(first: Layer | None, only: Layer | None, full_refresh: bool, as_json
     freeze(connection, run_id)
     outcome: list[dict[str, object]] = []
     try:
-        for layer in layers:
-            with console.status(f"Building {layer} …"):
-                summary = build(layer, run_id, settings=settings)
-            outcome.append({"layer": layer, "nodes": [dataclasses.asdict(node) for node in summary.nodes]})
-            if not as_json:
+        with parsed_once():
+            for layer in layers:
+                with console.status(f"Building {layer} …"):
+                    summary = build(layer, run_id, settings=settings)
+                nodes = [dataclasses.asdict(node) for node in summary.nodes]
+                outcome.append({"layer": layer, "nodes": nodes})
+                if as_json:
+                    continue
                 click.echo(
                     f"{layer}: {summary.count('model')} models, {summary.count('seed')} seeds, "
                     f"{summary.count('test')} tests passed, {len(summary.warnings)} with warnings"
