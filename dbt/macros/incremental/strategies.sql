@@ -8,11 +8,7 @@
     differs are there as temporary tables when it returns. Where nothing was touched that a model reads, its query is
     not run at all. -#}
 {%- macro replace_changed_rows(target, window, sql) -%}
-    {%- set key = config.get('unique_key') -%}
-    {%- set key = [key] if key is string else key -%}
-    {%- if not key -%}
-        {{ exceptions.raise_compiler_error(this ~ ": an incremental model needs unique_key: the columns of its grain.") }}
-    {%- endif -%}
+    {%- set key = grain() -%}
     {{ move_mark() }}
     {%- if not (window.is_nothing or window.scope == 'false') -%}
         {%- set names = model.columns.keys() | list -%}
@@ -57,6 +53,16 @@
 {%- endmacro -%}
 
 
+{#- The columns of an incremental model's grain. -#}
+{%- macro grain() -%}
+    {%- set key = config.get('unique_key') -%}
+    {%- if not key -%}
+        {%- do exceptions.raise_compiler_error(this ~ ": an incremental model needs unique_key: the columns of its grain.") -%}
+    {%- endif -%}
+    {%- do return([key] if key is string else key) -%}
+{%- endmacro -%}
+
+
 {#- Put the rows the model should have into one temporary table, and what is there and should not be, and the other
     way round, into two more; their counts. One trip to the server. -#}
 {%- macro compare_rows(target, window, sql, columns, removed, added) -%}
@@ -68,7 +74,7 @@
         {%- if is_large %}
         {{ plan_for_everything() }}
         {%- elif window.key_count < 0 %}
-        {{ plan_for_joined_keys() }}
+        {{ plan_for_lookups() }}
         {%- endif %}
         create temporary table {{ rows }} as
         select * from (

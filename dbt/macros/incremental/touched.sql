@@ -37,14 +37,17 @@
     days:    which of the columns are dates: always given to the planner as literals, for pruning.
     name:    of a second set that a model needs beside the one it replaces by; only the set without a name
              is the strategy's scope, so its columns must be columns of the model.
-    is_joined: find the rows by a join to the set, key by key through an index on all its columns, and not by a list of
-             each column's values: for keys of several columns whose values all occur on any day (pairs of products).
+    is_joined: find the rows by a join to the set, and not by a list of each column's values: for keys of several columns
+             whose values all occur on any day (pairs of products).
+    is_looked_up: join, key by key, through indexes: for a model whose own index and whose parents' begin with the
+             set's columns. The planner would take what is found for most of the table, and read and sort it all.
 
     Returns a mapping for is_touched(). -#}
-{%- macro touched_keys(window, columns, keys, days=[], name=none, is_joined=false) -%}
+{%- macro touched_keys(window, columns, keys, days=[], name=none, is_joined=false, is_looked_up=false) -%}
     {%- if window.is_everything or not execute -%}
         {%- do return({'mode': 'all', 'table': 'touched'}) -%}
     {%- endif -%}
+    {%- set is_joined = is_joined or is_looked_up -%}
     {%- set touched = {'columns': columns, 'days': days, 'table': 'pg_temp.' ~ temporary_name(name or 'touched')} -%}
     {%- if window.is_nothing -%}
         {%- do touched.update({'mode': 'none'}) -%}
@@ -80,8 +83,8 @@
             {%- do touched.sources.update({row.source_system: lists}) -%}
         {%- endfor -%}
         {%- set row_count = row_counts | sum -%}
-        {#- the number decides whether plans may loop; such a join has to (-1) -#}
-        {%- do touched.update({'mode': 'some' if row_count else 'none', 'key_count': -1 if is_joined else row_count}) -%}
+        {#- the number decides whether plans may loop: a join may, and what is looked up has to (-1) -#}
+        {%- do touched.update({'mode': 'some' if row_count else 'none', 'key_count': -1 if is_looked_up else 0 if is_joined else row_count}) -%}
     {%- endif -%}
     {%- if name is none and not window.is_nothing -%}
         {%- do run_query(

@@ -17,7 +17,7 @@
     from ({{ touched_by(window, 'int_product_pair_month') }}) as pair_months
 {%- endset -%}
 {%- set touched = touched_keys(
-    window, ['source_system', 'product_id', 'partner_id'], touched_pairs, is_joined=true) %}
+    window, ['source_system', 'product_id', 'partner_id'], touched_pairs, is_looked_up=true) %}
 
 with
 
