@@ -84,19 +84,19 @@
 {#- Query: keys that several rows have. A table that a unique index on just these columns keeps is not read: the server
     has counted already, and a sort of its 4 million rows took 6 s each night. Nulls are for primary_key to find. -#}
 {%- macro rows_of_one_key(model, columns) -%}
+    {#- get_where_subquery() gives a part of a table as a subquery -#}
+    {%- set relation = (model | string).removeprefix('(select * from ').split(' where ')[0] -%}
     select {{ columns | join(', ') }}, count(*) as row_count
     from {{ model }}
-    {%- if model.identifier is defined %}
     where not exists (
         select from pg_index
-        where indrelid = '{{ model }}'::regclass
+        where indrelid = '{{ relation }}'::regclass
             and indisunique and indisvalid and indpred is null and indnkeyatts = indnatts
             and (
                 select array_agg(attname::text) from pg_attribute
                 where attrelid = indrelid and attnum = any(indkey)
             ) <@ array['{{ columns | join("', '") }}']
     )
-    {%- endif %}
     group by {{ columns | join(', ') }}
     having count(*) > 1
 {%- endmacro -%}

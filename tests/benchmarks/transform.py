@@ -328,7 +328,7 @@ def one_day(bench: Bench, shop: str, day: dt.date) -> Day:
 
 
 def by_hand(bench: Bench, shop: str) -> float:
-    """Seconds of the statements of every built model, one after the other, as a plain `create table as`."""
+    """Seconds of every built model's statements, one after the other: the table, its indexes, `analyze`."""
     compiled = next(
         (bench.folder / shop / "dbt" / "runs").glob("refresh/*/compiled/ecommerce_dw/models"), None
     )
@@ -343,6 +343,11 @@ def by_hand(bench: Bench, shop: str) -> float:
         )
         tables = {name for (name,) in cursor}
         cursor.execute(
+            "select tablename, indexdef from pg_indexes "
+            "where schemaname in ('intermediate', 'warehouse', 'marts_build')"
+        )
+        indexes = [(table, *definition.partition(" USING ")[::2]) for table, definition in cursor]
+        cursor.execute(
             "set search_path to pg_temp, public; set enable_nestloop = off; set enable_mergejoin = off"
         )
         total = 0.0
@@ -351,6 +356,11 @@ def by_hand(bench: Bench, shop: str) -> float:
                 continue
             started = time.perf_counter()
             cursor.execute(f"create temporary table by_hand as {file.read_text()}")
+            for table, head, columns in indexes:
+                if table == file.stem:
+                    unique = "unique" if head.startswith("CREATE UNIQUE") else ""
+                    cursor.execute(f"create {unique} index on by_hand using {columns}")
+            cursor.execute("analyze by_hand")
             total += time.perf_counter() - started
             cursor.execute("drop table by_hand")
     return total
@@ -445,12 +455,13 @@ def measure(bench: Bench, arguments: argparse.Namespace) -> str:
     ]
     if not arguments.days_only:
         refresh = bench.steps("small", "full", *LAYERS, run_id="refresh")
-        models, statements = bench.node_seconds("small", "refresh")["model"], by_hand(bench, "small")
+        wall, nodes = sum(refresh[name] for name in LAYERS), bench.node_seconds("small", "refresh")
+        models, statements = wall - nodes["test"] / 2, by_hand(bench, "small")  # on two threads
         full_builds += [
-            f"| full refresh of the short one, models (s, over threads) | {models:.1f} |",
-            f"| its own statements by hand (s) | {statements:.1f} |",
+            f"| full refresh of the short one with all tests (s) | {wall:.1f} |",
+            f"| without what its tests take of that (s) | {models:.1f} |",
+            f"| its own statements by hand, one after the other (s) | {statements:.1f} |",
             f"| full refresh against its statements, aim ≤ 1.3 | {models / statements:.2f} |",
-            f"| wall time of the refresh with all tests (s) | {sum(refresh[name] for name in LAYERS):.1f} |",
         ]
     if arguments.memory_orders:
         bench.create("memory", max(1, arguments.memory_orders // bench.orders_per_day))

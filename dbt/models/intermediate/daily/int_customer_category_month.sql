@@ -2,9 +2,12 @@
     config(
         materialized='incremental',
         incremental_strategy='touched_keys',
-        unique_key=['source_system', 'customer_id', 'month', 'category'],
-        meta={'touched': {'days': ['month']}},
-        indexes=[{'columns': ['source_system', 'customer_id', 'month', 'category'], 'unique': True}],
+        unique_key=['source_system', 'customer_id', 'category', 'month'],
+        meta={'touched': {'key': 'category', 'days': ['month']}},
+        indexes=[
+            {'columns': ['source_system', 'customer_id', 'category', 'month'], 'unique': True},
+            {'columns': ['source_system', 'customer_id', 'month']},
+        ],
     )
 }}
 

@@ -11,7 +11,7 @@
 {%- set touched_customers -%}
     select source_system, customer_id from ({{ touched_by(window, 'int_customer_month') }}) as months
     union all
-    select source_system, customer_id from ({{ touched_by(window, 'int_customer_category_month') }}) as categories
+    select source_system, customer_id from ({{ touched_by(window, 'int_customer_category') }}) as categories
 {%- endset -%}
 {%- set touched = touched_keys(window, ['source_system', 'customer_id'], touched_customers) %}
 
@@ -24,9 +24,9 @@ months as (
 
 ),
 
-category_months as (
+categories as (
 
-    select * from {{ ref('int_customer_category_month') }}
+    select * from {{ ref('int_customer_category') }}
     where {{ is_touched(touched) }}
 
 ),
@@ -48,19 +48,6 @@ totals as (
         {{ sum_measures() }}
     from months
     group by source_system, customer_id
-
-),
-
-categories as (
-
-    select
-        source_system,
-        customer_id,
-        category,
-        sum(spent_amount) as spent_amount,
-        sum(unit_count) as unit_count
-    from category_months
-    group by source_system, customer_id, category
 
 ),
 
