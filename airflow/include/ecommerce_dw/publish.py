@@ -105,6 +105,11 @@ class _Shape:
     def types(self) -> dict[str, str]:
         return {column.name: column.type for column in self.columns}
 
+    @property
+    def joined_key(self) -> tuple[str, ...]:
+        """The parts of the key that `ops.touched.key` joins; the source system has its own column there."""
+        return tuple(name for name in self.key if name != "source_system")
+
 
 @dataclass(frozen=True)
 class _Mark:
@@ -337,11 +342,9 @@ class _Publication:
         # A table that was just made or changed, or whose model keeps no mark, is compared row by row.
         is_full = True
         if not self.full and not notes and mark is not None and since is not None:
-            # `ops.touched` keeps the source system apart and joins the other parts of a key
-            key = [name for name in build.key if name != "source_system"]
-            is_full = self._is_everything(table, key, since)
+            is_full = self._is_everything(table, build, since)
             if not is_full:
-                self._collect_touched(table, build, key, since)
+                self._collect_touched(table, build, since)
         counts = self._change_rows(table, build, is_full)
         if mart is not None:
             self._require(table, build, mart)
@@ -371,9 +374,9 @@ class _Publication:
             )
         return TablePublication(table, is_full, *counts, notes=tuple(notes))
 
-    def _is_everything(self, table: str, key: Sequence[str], since: _Mark) -> bool:
+    def _is_everything(self, table: str, shape: _Shape, since: _Mark) -> bool:
         """Whether all rows are to be compared: so it says, or a key cannot be taken apart again."""
-        separators = max(len(key) - 1, 0)
+        separators = max(len(shape.joined_key) - 1, 0)
         self.cursor.execute(
             """
             select exists (
@@ -387,7 +390,7 @@ class _Publication:
         row = self.cursor.fetchone()
         return bool(row and row[0])
 
-    def _collect_touched(self, table: str, shape: _Shape, key: Sequence[str], since: _Mark) -> None:
+    def _collect_touched(self, table: str, shape: _Shape, since: _Mark) -> None:
         """The keys touched since the last publication, as temporary table `touched_keys`.
 
         It has the columns of the table's key and an index on them, so that few keys among many rows are found
@@ -396,12 +399,12 @@ class _Publication:
         columns: list[sql.Composable] = [
             sql.SQL("{}::{} as {}").format(
                 sql.SQL("split_part(key, {}, {})").format(sql.Literal(KEY_SEPARATOR), sql.Literal(position))
-                if len(key) > 1
+                if len(shape.joined_key) > 1
                 else sql.SQL("key"),
                 sql.SQL(shape.types[name]),
                 sql.Identifier(name),
             )
-            for position, name in enumerate(key, start=1)
+            for position, name in enumerate(shape.joined_key, start=1)
         ]
         if "source_system" in shape.key:
             columns.append(sql.Identifier("source_system"))

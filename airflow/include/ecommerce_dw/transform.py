@@ -306,7 +306,7 @@ def _invoke(
     invocation: dict[str, str] = {}
 
     def keep(event: Any) -> None:
-        invocation.setdefault("id", event.info.invocation_id)
+        invocation["id"] = event.info.invocation_id
         if event.info.level in ("warn", "error"):
             _logger.log(logging.getLevelName(event.info.level.upper()), "dbt: %s", event.info.msg)
         elif event.info.name in ("LogModelResult", "LogSeedResult", "LogTestResult"):
@@ -319,15 +319,14 @@ def _invoke(
         "--profiles-dir", str(settings.dbt_dir),
         "--target-path", str(target),
     ]  # fmt: skip
-    own = []
-    if command[0] not in ("parse", "docs"):
-        own.append("--no-write-json")
+    own = [] if command[0] in ("parse", "docs") else ["--no-write-json"]
     if command[0] == "retry":
         own += ["--state", str(target)]
     known = _manifest.get()
     with _environment(settings, run_id):
-        if known == [] and (parsed := dbtRunner().invoke(["parse", *arguments, "--no-write-json"])).success:
-            known.append(parsed.result)
+        if known == []:
+            parsed = dbtRunner(callbacks=[keep]).invoke(["parse", *arguments, "--no-write-json"])
+            known += [parsed.result] if parsed.success else []
         runner = dbtRunner(manifest=known[0] if known else None, callbacks=[keep])
         outcome = runner.invoke([*command, *arguments, *own])
     _share_parse(target, settings)

@@ -62,9 +62,20 @@ select
     "models/loose.sql": """
 select * from (values (1, 'a'), (1, 'a'), (1, 'b'), (2, 'b'), (null, 'c')) as rows (one, two)
 """,
-    "models/kept.sql": """
+    "models/nullable.sql": """
 {{ config(indexes=[{'columns': ['two', 'one'], 'unique': true}]) }}
 select * from (values (1, 'a'), (1, 'b'), (null, 'c'), (null, 'c')) as rows (one, two)
+""",
+    "models/kept.sql": """
+{{ config(
+    indexes=[{'columns': ['two', 'one'], 'unique': true}],
+    post_hook='alter table {{ this }} alter column one set not null, alter column two set not null'
+) }}
+select * from (values (1, 'a'), (1, 'b'), (2, 'b')) as rows (one, two)
+""",
+    "models/by_expression.sql": """
+{{ config(post_hook='create unique index on {{ this }} (one, lower(two))') }}
+select * from (values (1, 'a'), (1, 'b')) as rows (one, two)
 """,
     "models/keys.yml": """
 models:
@@ -81,13 +92,29 @@ models:
       - unique_combination:
           name: part_of_loose
           arguments: {columns: [one]}
-          config: {severity: warn, where: "two <> 'a'"}
+          config: {severity: warn, where: "two <> 'c'"}
+  - name: nullable
+    data_tests:
+      - primary_key:
+          name: primary_key_of_nullable
+          arguments: {columns: [one, two]}
+          config: {severity: warn}
+  - name: by_expression
+    data_tests:
+      - unique_combination:
+          name: unique_combination_of_by_expression
+          arguments: {columns: [one]}
+          config: {severity: warn}
   - name: kept
     data_tests:
       - primary_key:
           name: primary_key_of_kept
           arguments: {columns: [one, two]}
           config: {severity: warn}
+      - unique_combination:
+          name: part_of_kept
+          arguments: {columns: [one, two]}
+          config: {severity: warn, where: "two <> 'c'"}
       - unique_combination:
           name: less_than_the_key_of_kept
           arguments: {columns: [two]}
@@ -224,9 +251,11 @@ def test_the_rows_of_a_schema_are_counted_for_a_person(
     assert capsys.readouterr().out.splitlines() == [
         "staging.amounts: 13 rows",
         "staging.asked: 1 rows",
+        "staging.by_expression: 2 rows",
         "staging.empty: 0 rows",
-        "staging.kept: 4 rows",
+        "staging.kept: 3 rows",
         "staging.loose: 5 rows",
+        "staging.nullable: 4 rows",
         "staging.sale_sizes: 4 rows",
         "staging.sized: 12 rows",
         "staging.three: 3 rows",
@@ -234,13 +263,16 @@ def test_the_rows_of_a_schema_are_counted_for_a_person(
 
 
 def test_keys_of_several_rows_and_missing_keys_are_found(small: SmallProject) -> None:
-    names = [name for name in small.compiled if name.endswith(("_of_loose", "_of_kept"))]
-    found = {name: sorted(small.rows(small.compiled[name]), key=str) for name in names}
-    assert found["primary_key_of_loose"] == [(1, "a", 2), (None, "c", 1)]
-    assert found["unique_combination_of_loose"] == [(1, "a", 2)]
-    assert found["part_of_loose"] == []
-    assert found["primary_key_of_kept"] == [(None, "c", 1), (None, "c", 1)]
-    assert found["less_than_the_key_of_kept"] == [("c", 2)]
+    def found(name: str) -> list[tuple[Any, ...]]:
+        return sorted(small.rows(small.compiled[name]), key=str)
+
+    assert found("primary_key_of_loose") == [(1, "a", 2), (None, "c", 1)]
+    assert found("unique_combination_of_loose") == [(1, "a", 2)]
+    assert found("part_of_loose") == [(1, 3)]
+    # an index takes one null for another than the next
+    assert found("primary_key_of_nullable") == [(None, "c", 1), (None, "c", 1), (None, "c", 2)]
+    assert found("unique_combination_of_by_expression") == [(1, 2)]
+    assert found("less_than_the_key_of_kept") == [("b", 2)]
 
 
 def test_a_key_that_a_unique_index_holds_is_not_counted_again(small: SmallProject) -> None:
@@ -248,7 +280,8 @@ def test_a_key_that_a_unique_index_holds_is_not_counted_again(small: SmallProjec
         plan = [line for (line,) in small.rows(f"explain (analyze) {small.compiled[name]}")]
         return ["never executed" in line for line in plan if "Seq Scan on" in line and "pg_" not in line]
 
-    assert scans("primary_key_of_kept") == [True, False]  # nulls are looked for all the same
+    assert scans("primary_key_of_kept") == [True]  # and nulls cannot be
+    assert scans("part_of_kept") == [True]
     assert scans("less_than_the_key_of_kept") == [False]
     assert scans("primary_key_of_loose") == [False, False]
 
