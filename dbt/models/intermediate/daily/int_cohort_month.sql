@@ -13,8 +13,8 @@
 {#- Who changes the cohort takes all months along: those there are, and those there were. -#}
 {%- set touched_cells -%}
     with moved as (
-        select source_system, customer_id, day as cohort_month
-        from ({{ touched_by(window, 'int_customer_cohort') }}) as cohorts
+        select source_system, customer_id, date_trunc('month', day::timestamp)::date as cohort_month
+        from ({{ touched_by(window, 'int_customer_first_order') }}) as first_orders
     ),
 
     changed as (
@@ -28,7 +28,7 @@
     ),
 
     current_cohorts as (
-        select source_system, customer_id, cohort_month from {{ ref('int_customer_cohort') }}
+        select source_system, customer_id, cohort_month from {{ ref('int_customer_first_order') }}
         where (source_system, customer_id) in (select source_system, customer_id from changed)
     )
 
@@ -54,7 +54,7 @@ with
 
 customers as (
 
-    select * from {{ ref('int_customer_cohort') }}
+    select * from {{ ref('int_customer_first_order') }}
     where {{ is_touched(touched, columns=['source_system', 'cohort_month']) }}
 
 ),

@@ -15,7 +15,15 @@
     union all
     select source_system, customer_id from ({{ touched_by(window, 'fact_sessions') }}) as sessions
 {%- endset -%}
-{%- set touched = touched_keys(window, ['source_system', 'customer_id'], touched_customers) %}
+{%- set touched = touched_keys(window, ['source_system', 'customer_id'], touched_customers) -%}
+{#- Visits tell of those only of whom the shop recorded nothing: they are looked for in all months. -#}
+{%- set unrecorded_customers -%}
+    select source_system, customer_id from {{ ref('dim_customers') }}
+    where is_current
+        and acquisition_channel is null
+        and {{ is_touched(touched) }}
+{%- endset -%}
+{%- set unrecorded = touched_keys(window, ['source_system', 'customer_id'], unrecorded_customers, name='unrecorded') %}
 
 with
 
@@ -38,7 +46,7 @@ sessions as (
 
     select * from {{ ref('fact_sessions') }}
     where customer_id is not null
-        and {{ is_touched(touched) }}
+        and {{ is_touched(unrecorded) }}
 
 ),
 

@@ -4,7 +4,10 @@
         incremental_strategy='touched_keys',
         unique_key=['source_system', 'customer_id'],
         meta={'touched': {'key': 'customer_id', 'days': ['first_order_date']}},
-        indexes=[{'columns': ['source_system', 'customer_id'], 'unique': True}],
+        indexes=[
+            {'columns': ['source_system', 'customer_id'], 'unique': True},
+            {'columns': ['source_system', 'cohort_month']},
+        ],
     )
 }}
 
@@ -29,9 +32,13 @@ totals as (
 first_orders as (
 
     select
+        -- ids
         source_system,
         customer_id,
-        first_order_date
+
+        -- dates
+        first_order_date,
+        date_trunc('month', first_order_date::timestamp)::date as cohort_month
     from totals
     where first_order_date is not null
 

@@ -48,6 +48,7 @@ summed as (
         -- dates
         min(day) filter (where order_count > 0) as first_order_date,
         max(day) filter (where order_count > 0) as last_order_date,
+        (array_agg(day order by day) filter (where order_count > 0))[2] as repeat_order_date,
         min(day) filter (where kept_order_count > 0) as first_kept_order_date,
         max(day) filter (where kept_order_count > 0) as last_kept_order_date,
 

@@ -41,6 +41,11 @@ totals as (
         -- dates
         min(first_order_date) as first_order_date,
         max(last_order_date) as last_order_date,
+        -- the second of the first month, or the first of the next
+        least(
+            (array_agg(first_order_date order by first_order_date) filter (where first_order_date is not null))[2],
+            min(repeat_order_date)
+        ) as repeat_order_date,
         min(first_kept_order_date) as first_kept_order_date,
         max(last_kept_order_date) as last_kept_order_date,
 

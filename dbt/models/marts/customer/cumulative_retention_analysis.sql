@@ -4,7 +4,11 @@ with
 
 customers as (
 
-    select * from {{ ref('int_customer_cohort') }}
+    select
+        *,
+        date_trunc('month', first_order_date::timestamp)::date as cohort_month
+    from {{ ref('int_customer_totals') }}
+    where first_order_date is not null
 
 ),
 
