@@ -1,13 +1,16 @@
 """What a day costs when its history is long, and what a full refresh costs beside its own statements.
 
-    python tests/benchmarks/transform.py [--small 500000] [--big 10000000] [--lines-per-day 14000]
-        [--customers 100000] [--products 5000] [--rounds 5] [--memory-orders 1000000]
-        [--days-only] [--out docs/benchmarks/transform.md]
+    python tests/benchmarks/transform.py [--small 500000] [--big 10000000] [--lines-per-day 5000]
+        [--customers 100000] [--products 5000] [--rounds 5] [--memory-orders 1000000] [--large-server]
+        [--days-only] [--keep] [--out docs/benchmarks/transform.md]
 
 Two shops with the same customers and products and days of the same size, one with a short history, one
 with a long one. The same next days are loaded into both, in turn, built with every model and every data
 test, and published. Beside the seconds stand the rows that the server read for it, which no busy machine
 changes. Then the short one is built again in full, and its models' own statements are run by hand.
+
+A day is small enough for the short history to be longer than the longest window that is read again each day
+(a quarter): what fills such a window is no cost of a long history.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import dataclasses
 import datetime as dt
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -139,16 +143,22 @@ DAILY = {
 }
 ONCE = {"customers": _CUSTOMERS, "products": _PRODUCTS}
 
+#: What infrastructure/postgresql.conf says for a server that has 16 GB to itself.
+LARGE_SERVER = {"shared_buffers": "4GB", "effective_cache_size": "12GB", "max_wal_size": "8GB"}
+
 
 class Bench:
     """A server of this script's own, and shops in databases of it."""
 
-    def __init__(self, folder: Path, *, lines_per_day: int, customers: int, products: int) -> None:
+    def __init__(
+        self, folder: Path, *, lines_per_day: int, customers: int, products: int, is_large: bool = False
+    ) -> None:
         from ecommerce_dw.platform.postgres import EmbeddedPostgres, free_port, reachable_folder
 
         self.folder, self.orders_per_day = folder, lines_per_day // 2
         self.customers, self.products, self.sessions_per_day = customers, products, lines_per_day // 14
-        self.server = EmbeddedPostgres(reachable_folder(folder / "server"), free_port())
+        settings = tuple(LARGE_SERVER.items()) if is_large else ()
+        self.server = EmbeddedPostgres(reachable_folder(folder / "server"), free_port(), settings=settings)
         self.server.start()
 
     def environment(self, shop: str) -> dict[str, str]:
@@ -399,12 +409,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--small", type=int, default=500_000, help="order lines of the short history")
     parser.add_argument("--big", type=int, default=10_000_000, help="order lines of the long history")
-    parser.add_argument("--lines-per-day", type=int, default=14_000)
+    parser.add_argument("--lines-per-day", type=int, default=5_000)
     parser.add_argument("--customers", type=int, default=100_000)
     parser.add_argument("--products", type=int, default=5_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--memory-orders", type=int, default=0, help="also build so many orders; 0: do not")
     parser.add_argument("--days-only", action="store_true", help="without the full refresh")
+    parser.add_argument("--large-server", action="store_true", help="with the settings for 16 GB")
+    parser.add_argument("--keep", action="store_true", help="leave the server with both shops running")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--steps", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--run-id", default="", help=argparse.SUPPRESS)
@@ -412,18 +424,32 @@ def main() -> None:
     if arguments.steps:
         run_steps(arguments.steps, arguments.run_id)
         return
-    with tempfile.TemporaryDirectory(prefix="transform-benchmark-") as folder:
-        bench = Bench(
-            Path(folder),
-            lines_per_day=arguments.lines_per_day,
-            customers=arguments.customers,
-            products=arguments.products,
-        )
-        try:
-            page = measure(bench, arguments)
-        finally:
-            bench.server.remove()
+    with server(arguments, is_large=arguments.large_server, is_kept=arguments.keep) as bench:
+        page = measure(bench, arguments)
     write(page, arguments.out)
+
+
+@contextlib.contextmanager
+def server(
+    arguments: argparse.Namespace, *, is_large: bool = False, is_kept: bool = False
+) -> Iterator[Bench]:
+    """A server and its folder, removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="transform-benchmark-"))
+    bench = Bench(
+        folder,
+        lines_per_day=arguments.lines_per_day,
+        customers=arguments.customers,
+        products=arguments.products,
+        is_large=is_large,
+    )
+    try:
+        yield bench
+    finally:
+        if is_kept:
+            print(f"kept: port {bench.server.port}, {folder}, {bench.server.folder}", flush=True)
+        else:
+            bench.server.remove()
+            shutil.rmtree(folder)
 
 
 def measure(bench: Bench, arguments: argparse.Namespace) -> str:
@@ -464,9 +490,10 @@ def measure(bench: Bench, arguments: argparse.Namespace) -> str:
             f"| full refresh against its statements, aim ≤ 1.3 | {models / statements:.2f} |",
         ]
     if arguments.memory_orders:
-        bench.create("memory", max(1, arguments.memory_orders // bench.orders_per_day))
-        with Memory(bench) as memory:
-            bench.steps("memory", "parse", *LAYERS, "publish", run_id="history")
+        with server(arguments) as other:
+            other.create("memory", max(1, arguments.memory_orders // other.orders_per_day))
+            with Memory(other) as memory:
+                other.steps("memory", "parse", *LAYERS, "publish", run_id="history")
         full_builds.append(
             f"| peak memory (PSS) of server and client, {arguments.memory_orders:,} orders, aim < 2 GB | "
             f"{memory.peak / 1e9:.2f} GB |"
@@ -487,7 +514,8 @@ def measure(bench: Bench, arguments: argparse.Namespace) -> str:
         f"{bench.customers:,} customers and {bench.products:,} products in both; a day has "
         f"{arguments.lines_per_day:,} order lines in {bench.orders_per_day:,} orders, "
         f"{bench.products:,} stock rows, {bench.sessions_per_day:,} sessions. "
-        f"Medians of {arguments.rounds} days, the shops in turn.",
+        f"Medians of {arguments.rounds} days, the shops in turn. "
+        f"The server's settings: {', '.join(map(' = '.join, bench.server.settings)) or 'as it comes'}.",
         "",
         "| a day | short history | long history | long / short |",
         "|---|---|---|---|",
