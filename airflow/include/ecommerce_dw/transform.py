@@ -274,6 +274,17 @@ def _begin_with_shared_parse(folder: Path, settings: Settings) -> None:
         shutil.copyfile(shared, folder / shared.name)
 
 
+def _forget_parse(target: Path, settings: Settings) -> bool:
+    """Remove what an earlier version of the project left parsed; whether there was anything.
+
+    dbt 1.11 looks for the model of a unit test that is gone with it, when it starts from such a parse.
+    """
+    kept = [path for path in (target / "partial_parse.msgpack", _shared_parse(settings)) if path.exists()]
+    for path in kept:
+        path.unlink(missing_ok=True)
+    return bool(kept)
+
+
 def _shared_parse(settings: Settings) -> Path:
     return settings.home / "dbt" / "target" / "partial_parse.msgpack"
 
@@ -302,6 +313,7 @@ def _invoke(
     failed, which `dbt retry` reads.
     """
     from dbt.cli.main import dbtRunner
+    from dbt.exceptions import ParsingError
 
     invocation: dict[str, str] = {}
 
@@ -329,6 +341,8 @@ def _invoke(
             known += [parsed.result] if parsed.success else []
         runner = dbtRunner(manifest=known[0] if known else None, callbacks=[keep])
         outcome = runner.invoke([*command, *arguments, *own])
+        if isinstance(outcome.exception, ParsingError) and _forget_parse(target, settings):
+            outcome = runner.invoke([*command, *arguments, *own])
     _share_parse(target, settings)
     if outcome.exception is not None:
         raise BuildError(f"dbt {command[0]} could not run: {outcome.exception}") from outcome.exception
