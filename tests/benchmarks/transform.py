@@ -2,7 +2,7 @@
 
     python tests/benchmarks/transform.py [--small 500000] [--big 10000000] [--lines-per-day 5000]
         [--customers 100000] [--products 5000] [--rounds 5] [--memory-orders 1000000] [--large-server]
-        [--days-only] [--keep] [--out docs/benchmarks/transform.md]
+        [--days-only] [--folder FOLDER] [--out docs/benchmarks/transform.md]
 
 Two shops with the same customers and products and days of the same size, one with a short history, one
 with a long one. The same next days are loaded into both, in turn, built with every model and every data
@@ -192,6 +192,17 @@ class Bench:
         self.steps(shop, "migrate", "load", run_id="history")
         self._refuse_bad_rows(shop)
 
+    def is_there(self, shop: str) -> bool:
+        """Whether an earlier run left the shop."""
+        with self.connection("postgres") as cursor:
+            cursor.execute("select exists (select from pg_database where datname = %s)", (shop,))
+            return bool(cursor.fetchone()[0])
+
+    def next_day(self) -> dt.date:
+        """The day after the newest one of any shop."""
+        newest = max(path.name for path in self.folder.glob("*/landing/orders/dt=*"))
+        return dt.date.fromisoformat(newest.removeprefix("dt=")) + dt.timedelta(days=1)
+
     def land(self, shop: str, day: dt.date) -> None:
         """One more day."""
         self._write(shop, day, DAILY)
@@ -337,15 +348,11 @@ def one_day(bench: Bench, shop: str, day: dt.date) -> Day:
     )
 
 
-def by_hand(bench: Bench, shop: str) -> float:
+def by_hand(bench: Bench, shop: str, run_id: str) -> float:
     """Seconds of every built model's statements, one after the other: the table, its indexes, `analyze`."""
-    compiled = next(
-        (bench.folder / shop / "dbt" / "runs").glob("refresh/*/compiled/ecommerce_dw/models"), None
-    )
-    assert compiled is not None, "dbt left no compiled statements"
-    files = sorted(
-        (bench.folder / shop / "dbt" / "runs").glob("refresh/*/compiled/ecommerce_dw/models/**/*.sql")
-    )
+    runs = bench.folder / shop / "dbt" / "runs"
+    files = sorted(runs.glob(f"{run_id}/*/compiled/ecommerce_dw/models/**/*.sql"))
+    assert files, "dbt left no compiled statements"
     with bench.connection(shop) as cursor:
         cursor.execute(
             "select table_name from information_schema.tables where table_type = 'BASE TABLE' "
@@ -416,7 +423,7 @@ def main() -> None:
     parser.add_argument("--memory-orders", type=int, default=0, help="also build so many orders; 0: do not")
     parser.add_argument("--days-only", action="store_true", help="without the full refresh")
     parser.add_argument("--large-server", action="store_true", help="with the settings for 16 GB")
-    parser.add_argument("--keep", action="store_true", help="leave the server with both shops running")
+    parser.add_argument("--folder", type=Path, help="leave server and shops there, for the next run to go on")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--steps", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--run-id", default="", help=argparse.SUPPRESS)
@@ -424,19 +431,19 @@ def main() -> None:
     if arguments.steps:
         run_steps(arguments.steps, arguments.run_id)
         return
-    with server(arguments, is_large=arguments.large_server, is_kept=arguments.keep) as bench:
+    with server(arguments, arguments.folder, is_large=arguments.large_server) as bench:
         page = measure(bench, arguments)
     write(page, arguments.out)
 
 
 @contextlib.contextmanager
 def server(
-    arguments: argparse.Namespace, *, is_large: bool = False, is_kept: bool = False
+    arguments: argparse.Namespace, kept: Path | None = None, *, is_large: bool = False
 ) -> Iterator[Bench]:
-    """A server and its folder, removed at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="transform-benchmark-"))
+    """A server in a folder to keep, or in one that is removed at the end with it."""
+    folder = kept or Path(tempfile.mkdtemp(prefix="transform-benchmark-"))
     bench = Bench(
-        folder,
+        folder.absolute(),
         lines_per_day=arguments.lines_per_day,
         customers=arguments.customers,
         products=arguments.products,
@@ -445,8 +452,8 @@ def server(
     try:
         yield bench
     finally:
-        if is_kept:
-            print(f"kept: port {bench.server.port}, {folder}, {bench.server.folder}", flush=True)
+        if kept:
+            bench.server.stop()
         else:
             bench.server.remove()
             shutil.rmtree(folder)
@@ -457,6 +464,8 @@ def measure(bench: Bench, arguments: argparse.Namespace) -> str:
     shops = {"small": arguments.small, "big": arguments.big}
     first_builds = {}
     for shop, lines in shops.items():
+        if bench.is_there(shop):
+            continue
         bench.create(shop, max(1, lines // arguments.lines_per_day))
         seconds = bench.steps(shop, "parse", *LAYERS, "publish", run_id="history")
         first_builds[shop] = sum(seconds[name] for name in LAYERS)
@@ -464,8 +473,9 @@ def measure(bench: Bench, arguments: argparse.Namespace) -> str:
 
     days: dict[str, list[Day]] = {shop: [] for shop in shops}
     slowest: dict[str, dict[str, float]] = {}
+    first = bench.next_day()
     for number in range(arguments.rounds + 1):
-        day = NEXT + dt.timedelta(days=number)
+        day = first + dt.timedelta(days=number)
         for shop in shops if number % 2 else reversed(shops):
             found = one_day(bench, shop, day)
             print(
@@ -477,12 +487,14 @@ def measure(bench: Bench, arguments: argparse.Namespace) -> str:
         slowest = {shop: bench.slowest(shop, f"day_{day}", 400) for shop in shops}
 
     full_builds = [
-        f"| first build, short / long history (s) | {first_builds['small']:.0f} / {first_builds['big']:.0f} |"
+        f"| first build of {shops[shop]:,} lines (s) | {seconds:.0f} |"
+        for shop, seconds in first_builds.items()
     ]
     if not arguments.days_only:
-        refresh = bench.steps("small", "full", *LAYERS, run_id="refresh")
-        wall, nodes = sum(refresh[name] for name in LAYERS), bench.node_seconds("small", "refresh")
-        models, statements = wall - nodes["test"] / 2, by_hand(bench, "small")  # on two threads
+        run_id = f"refresh_{day}"
+        refresh = bench.steps("small", "full", *LAYERS, run_id=run_id)
+        wall, nodes = sum(refresh[name] for name in LAYERS), bench.node_seconds("small", run_id)
+        models, statements = wall - nodes["test"] / 2, by_hand(bench, "small", run_id)  # on two threads
         full_builds += [
             f"| full refresh of the short one with all tests (s) | {wall:.1f} |",
             f"| without what its tests take of that (s) | {models:.1f} |",
