@@ -65,18 +65,22 @@ def written_since(settings: Settings, touched_seq: int) -> int:
     with db.transaction("transformer", settings=settings) as cursor:
         cursor.execute(
             """
-            select count(*) filter (where touched.key <> '*') + coalesce(sum(tables.row_count), 0)::bigint
-            from ops.touched
-            left join lateral (
-                select greatest(max(c.reltuples), 0)::bigint as row_count
-                from pg_class as c
-                join pg_namespace as n on n.oid = c.relnamespace
-                where c.relname = touched.model
-                    and n.nspname in ('warehouse', 'intermediate', 'marts_build')
-            ) as tables on touched.key = '*'
-            where touched.touched_seq > %s
+            select
+                (select count(*) from ops.touched where touched_seq > %(seq)s and key <> '*')
+                + coalesce((
+                    select sum(tables.row_count)
+                    from ops.touched
+                    cross join lateral (
+                        select greatest(max(c.reltuples), 0)::bigint as row_count
+                        from pg_class as c
+                        join pg_namespace as n on n.oid = c.relnamespace
+                        where c.relname = touched.model
+                            and n.nspname in ('warehouse', 'intermediate', 'marts_build')
+                    ) as tables
+                    where touched.touched_seq > %(seq)s and touched.key = '*'
+                ), 0)::bigint
             """,
-            (touched_seq,),
+            {"seq": touched_seq},
         )
         row = cursor.fetchone()
     return int(row[0]) if row else 0
