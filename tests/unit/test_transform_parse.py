@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ecommerce_dw import transform
 from ecommerce_dw.settings import PROJECT_DIR, Settings
 from ecommerce_dw.transform import BuildError, parse
 
@@ -64,3 +65,18 @@ def test_what_cannot_be_parsed_is_an_error_with_its_file(models: Path, tmp_path:
     (models / "gone.sql").unlink()
     with pytest.raises(BuildError, match=r"Unable to find model .* in models/models.yml"):
         parse(settings)
+
+
+@pytest.mark.usefixtures("models")
+def test_a_run_on_another_port_parses_all_once(tmp_path: Path) -> None:
+    parse(Settings(_env_file=None, ecommerce_dw_home=tmp_path, warehouse_port=5001))
+    shared = tmp_path / "dbt" / "target" / "partial_parse.msgpack"
+    settings = Settings(_env_file=None, ecommerce_dw_home=tmp_path, warehouse_port=5002)
+    times = [shared.stat().st_mtime_ns]
+    for layer in ("staging", "warehouse"):
+        run_folder = tmp_path / layer
+        run_folder.mkdir()
+        transform._begin_with_shared_parse(run_folder, settings)
+        transform._invoke(["parse"], run_folder, settings)
+        times.append(shared.stat().st_mtime_ns)
+    assert times[0] < times[1] == times[2]

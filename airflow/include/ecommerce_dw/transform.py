@@ -271,7 +271,7 @@ def _begin_with_shared_parse(folder: Path, settings: Settings) -> None:
     """Give a folder of dbt's the shared partial parse, where there is one."""
     shared = _shared_parse(settings)
     if shared.exists():
-        shutil.copyfile(shared, folder / shared.name)
+        shutil.copy2(shared, folder / shared.name)  # with its time: see _share_parse()
 
 
 def _forget_parse(target: Path, settings: Settings) -> bool:
@@ -381,11 +381,12 @@ def _share_parse(target: Path, settings: Settings) -> None:
     shared = _shared_parse(settings)
     if made == shared or not made.exists():
         return
-    if shared.exists() and shared.stat().st_size == made.stat().st_size:
+    # dbt writes it only when it parsed something, and all of it when a port or a password changed
+    if shared.exists() and made.stat().st_mtime_ns <= shared.stat().st_mtime_ns:
         return
     shared.parent.mkdir(parents=True, exist_ok=True)
     building = shared.with_name(f".{os.getpid()}.tmp")
-    shutil.copyfile(made, building)
+    shutil.copy2(made, building)
     building.rename(shared)
 
 
