@@ -72,8 +72,13 @@ summed as (
     left join categories
         on touched_items.source_system = categories.source_system
         and touched_items.product_id = categories.product_id
-    group by 1, 2, 3, 4
+    group by
+        touched_items.source_system, touched_items.customer_id, touched_items.month,
+        coalesce(categories.category, 'Uncategorised')
 
 )
 
+-- In order, so that a customer's months lie together where a full build wrote them, and are read from few pages.
+
 select * from summed
+order by source_system, customer_id, category, month

@@ -59,4 +59,7 @@ summed as (
 
 )
 
+-- In order, so that a customer's months lie together where a full build wrote them, and are read from few pages.
+
 select * from summed
+order by source_system, customer_id, month

@@ -51,4 +51,7 @@ summed as (
 
 )
 
+-- In order, so that a pair's months lie together where a full build wrote them, and are read from few pages.
+
 select * from summed
+order by source_system, product_id, partner_id, month
