@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -123,7 +123,7 @@ def build(
                     f"Run {run_id} has no frozen window in ops.runs: load first (`ecommerce-dw load`), "
                     "or start a whole run (`ecommerce-dw build` opens one)."
                 )
-            target = _target_folder(settings, run, layer)
+            target = _target_folder(settings, run_id, layer)
             is_retry = may_retry and _can_retry(target, run)
             if not is_retry:
                 (target / "run_results.json").unlink(missing_ok=True)
@@ -212,6 +212,22 @@ def parse(settings: Settings | None = None) -> Path:
     return target
 
 
+def prepare(run_id: str, *, settings: Settings | None = None) -> None:
+    """Import dbt and let it read the project, inside `parsed_once`: what the first layer would begin with.
+
+    For who has to wait for something else anyway. A project that dbt cannot read is told by the build.
+
+    Args:
+        run_id: The run that is to be built.
+        settings: Defaults to the process's settings.
+    """
+    settings = settings or get_settings()
+    target = _target_folder(settings, run_id, LAYERS[0])
+    with _environment(settings, run_id):
+        _parsed(_arguments(target, settings))
+    _share_parse(target, settings)
+
+
 @contextmanager
 def parsed_once() -> Iterator[None]:
     """Let dbt read the project once for all that is built inside, in place of once per layer."""
@@ -254,10 +270,10 @@ def _build_command(layer: Layer, run: Run) -> list[str]:
     return [*command, "--full-refresh"] if run.is_full_refresh else command
 
 
-def _target_folder(settings: Settings, run: Run, layer: Layer) -> Path:
+def _target_folder(settings: Settings, run_id: str, layer: Layer) -> Path:
     """dbt's folder of this run and layer; a new one starts from the shared partial parse."""
     runs = settings.home / "dbt" / "runs"
-    folder = runs / _safe_name(run.run_id) / layer
+    folder = runs / _safe_name(run_id) / layer
     if not folder.exists():
         folder.mkdir(parents=True)
         kept = sorted(runs.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
@@ -324,22 +340,12 @@ def _invoke(
         elif event.info.name in ("LogModelResult", "LogSeedResult", "LogTestResult"):
             _logger.info("dbt: %s", event.info.msg)
 
-    arguments = [
-        "--quiet", "--no-use-colors", "--log-level", "none",
-        "--log-path", str(settings.home / "dbt" / "logs"),
-        "--project-dir", str(settings.dbt_dir),
-        "--profiles-dir", str(settings.dbt_dir),
-        "--target-path", str(target),
-    ]  # fmt: skip
+    arguments = _arguments(target, settings)
     own = [] if command[0] in ("parse", "docs") else ["--no-write-json"]
     if command[0] == "retry":
         own += ["--state", str(target)]
-    known = _manifest.get()
     with _environment(settings, run_id):
-        if known == []:
-            parsed = dbtRunner(callbacks=[keep]).invoke(["parse", *arguments, "--no-write-json"])
-            known += [parsed.result] if parsed.success else []
-        runner = dbtRunner(manifest=known[0] if known else None, callbacks=[keep])
+        runner = dbtRunner(manifest=_parsed(arguments, keep), callbacks=[keep])
         outcome = runner.invoke([*command, *arguments, *own])
         if isinstance(outcome.exception, ParsingError) and _forget_parse(target, settings):
             outcome = runner.invoke([*command, *arguments, *own])
@@ -354,6 +360,28 @@ def _invoke(
     else:
         left.unlink(missing_ok=True)
     return invocation.get("id", ""), nodes
+
+
+def _arguments(target: Path, settings: Settings) -> list[str]:
+    """What every command of dbt is called with."""
+    return [
+        "--quiet", "--no-use-colors", "--log-level", "none",
+        "--log-path", str(settings.home / "dbt" / "logs"),
+        "--project-dir", str(settings.dbt_dir),
+        "--profiles-dir", str(settings.dbt_dir),
+        "--target-path", str(target),
+    ]  # fmt: skip
+
+
+def _parsed(arguments: Sequence[str], *callbacks: Callable[[Any], None]) -> Any:
+    """The project as `parsed_once` keeps it, parsed by who asks first; None where it keeps none."""
+    from dbt.cli.main import dbtRunner
+
+    known = _manifest.get()
+    if known == []:
+        parsed = dbtRunner(callbacks=list(callbacks)).invoke(["parse", *arguments, "--no-write-json"])
+        known += [parsed.result] if parsed.success else []
+    return known[0] if known else None
 
 
 @contextmanager

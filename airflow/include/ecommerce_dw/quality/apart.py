@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from typing import Protocol
 
 from ecommerce_dw.settings import Settings
 
@@ -18,9 +19,16 @@ from ecommerce_dw.settings import Settings
 _GRACE_SECONDS = 5.0
 
 
+class Check(Protocol):
+    """`ecommerce_dw.pipeline.check_step` of a run, by the checkpoint's name."""
+
+    def __call__(self, checkpoint: str, *, meanwhile: Callable[[], None] | None = None) -> dict[str, object]:
+        """Validate it; `meanwhile` is called in this process before the answer is waited for."""
+
+
 @contextmanager
-def checkpoints_apart(settings: Settings, run_id: str) -> Iterator[Callable[[str], dict[str, object]]]:
-    """Start the process; gives `ecommerce_dw.pipeline.check_step` of a run, by the checkpoint's name.
+def checkpoints_apart(settings: Settings, run_id: str) -> Iterator[Check]:
+    """Start the process; gives what validates a run's checkpoints in it.
 
     The process ends with the context, and with this process however that ends.
 
@@ -34,8 +42,10 @@ def checkpoints_apart(settings: Settings, run_id: str) -> Iterator[Callable[[str
     process.start()
     there.close()
 
-    def check(checkpoint: str) -> dict[str, object]:
+    def check(checkpoint: str, *, meanwhile: Callable[[], None] | None = None) -> dict[str, object]:
         here.send(checkpoint)
+        if meanwhile:
+            meanwhile()
         try:
             outcome = here.recv()
         except EOFError:
