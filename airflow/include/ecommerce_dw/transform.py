@@ -6,6 +6,7 @@ runs again (`dbt retry`).
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -381,6 +382,8 @@ def _parsed(arguments: Sequence[str], *callbacks: Callable[[Any], None]) -> Any:
     if known == []:
         parsed = dbtRunner(callbacks=list(callbacks)).invoke(["parse", *arguments, "--no-write-json"])
         known += [parsed.result] if parsed.success else []
+        # What is kept until the end is looked through for garbage again and again: a twentieth of a build.
+        gc.freeze()
     return known[0] if known else None
 
 

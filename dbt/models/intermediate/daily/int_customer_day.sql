@@ -48,4 +48,7 @@ summed as (
 
 )
 
+-- In the order of time, as later days come, so that the rows of a day or a week are read from few pages.
+
 select * from summed
+order by source_system, day, customer_id

@@ -6,7 +6,7 @@
         meta={'touched': {'days': ['month']}},
         indexes=[
             {'columns': ['source_system', 'customer_id', 'month'], 'unique': True},
-            {'columns': ['source_system', 'month']},
+            {'columns': ['source_system', 'month', 'customer_id', 'order_count']},
         ],
     )
 }}

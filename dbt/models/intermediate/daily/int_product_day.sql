@@ -65,4 +65,7 @@ final as (
 
 )
 
+-- In the order of time, as later days come, so that the rows of a month are read from few pages.
+
 select * from final
+order by source_system, day, product_id
