@@ -72,7 +72,8 @@ done is not done twice. On a later day it adds the missing days to the sample an
   --scale S       Size of the sample shop; 1 is about 27 orders a day (default 1)
   --seed N        Another seed is another shop (default 42)
   --source NAME   ecommerce (the sample, default), online_retail, or all
-  --landing DIR   Landing folder of the chosen source; remembered for later commands and for the scheduler
+  --landing DIR   Landing folder of the chosen source, or s3://bucket/prefix; remembered for later commands and
+                  for the scheduler
   --no-ui         Without the web UI and the public REST API
 
 Ports in use: set WAREHOUSE_PORT (5433) or AIRFLOW_PORT (8080). For development: the login is admin/admin,
@@ -304,7 +305,7 @@ make_environment() {
         # Programs must not run while what they run on is exchanged.
         "$venv/bin/ecommerce-dw" platform stop --quiet || true
     fi
-    echo "Making the virtual environment in $venv (once; downloads about 290 MB) …" >&2
+    echo "Making the virtual environment in $venv (once; downloads about 315 MB) …" >&2
     if [ ! -f "$venv/.complete" ] || ! [ -x "$venv/bin/python" ]; then
         rm -rf -- "$venv"
     fi

@@ -18,8 +18,20 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 #: Top of the checkout: the package is installed in editable mode from it.
 PROJECT_DIR = Path(__file__).resolve().parents[3]
 
+#: Variables of the providers of object stores.
+_PROVIDER_PREFIXES = ("AWS_", "GOOGLE_", "AZURE_")
+
 Role = Literal["owner", "loader", "transformer", "analyst"]
 Environment = Literal["development", "production"]
+
+
+class NoLandingFolderError(ValueError):
+    """What was asked for needs a landing folder, and the source's files lie in a bucket."""
+
+
+def is_url(address: str) -> bool:
+    """Whether a landing zone is somewhere else than in a folder."""
+    return "://" in address
 
 
 class Settings(BaseSettings):
@@ -128,18 +140,45 @@ class Settings(BaseSettings):
         """Address of the Airflow UI."""
         return self.airflow_url or f"http://localhost:{self.airflow_port}"
 
-    def landing(self, source: str) -> Path:
-        """Landing folder of a source: setting `LANDING_<SOURCE>`, else `<home>/landing/<source>`.
+    def landing_address(self, source: str) -> str:
+        """A source's landing zone: setting `LANDING_<SOURCE>`, else the folder `<home>/landing/<source>`.
 
         Any source may have one, so these are not fields of the class. Between the environment and `.env`
         comes what `./deploy.sh dev --landing` has remembered for this home.
+
+        Returns:
+            The absolute path of a folder, or the URL of a bucket and a prefix in it.
         """
         name = f"LANDING_{source.upper()}"
         remembered = dotenv_values(self.landing_file).get(name)
         value = os.environ.get(name) or remembered or dotenv_values(PROJECT_DIR / ".env").get(name)
+        if value and is_url(value):
+            return value
         if not value:
-            return self.home / "landing" / source
-        return (PROJECT_DIR / Path(value).expanduser()).resolve()
+            return str(self.home / "landing" / source)
+        return str((PROJECT_DIR / Path(value).expanduser()).resolve())
+
+    def landing(self, source: str) -> Path:
+        """A source's landing folder, for what needs a folder.
+
+        Raises:
+            NoLandingFolderError: The source's files lie in a bucket.
+        """
+        address = self.landing_address(source)
+        if is_url(address):
+            raise NoLandingFolderError(
+                f"The files of {source} lie in {address} (LANDING_{source.upper()}), not in a folder."
+            )
+        return Path(address)
+
+    def share_provider_variables(self) -> None:
+        """Let the libraries of object stores find what `.env` says for them; the environment wins.
+
+        They read their credentials, endpoint and region from their provider's own variables.
+        """
+        for name, value in dotenv_values(PROJECT_DIR / ".env").items():
+            if name.startswith(_PROVIDER_PREFIXES) and value:
+                os.environ.setdefault(name, value)
 
     @property
     def landing_file(self) -> Path:

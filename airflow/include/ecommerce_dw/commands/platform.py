@@ -28,7 +28,7 @@ from ecommerce_dw.platform.configuration import (
 )
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.postgres import PostgresError, binaries_dir
-from ecommerce_dw.settings import Settings, get_settings
+from ecommerce_dw.settings import Settings, get_settings, is_url
 from ecommerce_dw.state import State, headline, read_state
 
 
@@ -74,6 +74,13 @@ def _errors() -> Iterator[None]:
         sys.exit(130)
 
 
+class _LandingAddress(click.Path):
+    """A folder that is there, or the URL of a bucket."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if is_url(value) else super().convert(value, param, ctx)
+
+
 @click.group()
 def command() -> None:
     """Start and stop the platform; use it through ./deploy.sh."""
@@ -87,8 +94,8 @@ def command() -> None:
 @click.option("--source", help="ecommerce, online_retail or all.")
 @click.option(
     "--landing",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Landing folder of the chosen source.",
+    type=_LandingAddress(exists=True, file_okay=False, resolve_path=True),
+    help="Landing folder of the chosen source, or s3://bucket/prefix.",
 )
 @click.option("--no-ui", is_flag=True, help="Without the web UI.")
 def dev(
@@ -97,7 +104,7 @@ def dev(
     scale: float | None,
     seed: int | None,
     source: str | None,
-    landing: Path | None,
+    landing: str | None,
     no_ui: bool,
 ) -> None:
     """From an environment to a running platform with results."""
@@ -113,11 +120,11 @@ def dev(
                 raise click.UsageError(f"There is no source {source}; there are {', '.join(known)} and all.")
         if landing and source == "all":
             raise click.UsageError(
-                "--landing names the folder of one source: give that source with --source, or set "
+                "--landing names where one source's files lie: give that source with --source, or set "
                 "LANDING_<SOURCE> for each in .env."
             )
         sample = SampleRequest(days, end.date() if end else None, seed, scale)
-        request = DevRequest(source, landing.resolve() if landing else None, sample, not no_ui)
+        request = DevRequest(source, landing, sample, not no_ui)
         with only_one(settings):
             bring_up(settings, request, Console())
 

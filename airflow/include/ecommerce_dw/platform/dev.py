@@ -28,7 +28,7 @@ from ecommerce_dw.platform.sample import (
     remember_landing,
 )
 from ecommerce_dw.platform.summary import Summary, read_summary
-from ecommerce_dw.settings import Settings
+from ecommerce_dw.settings import NoLandingFolderError, Settings
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class DevRequest:
 
     Attributes:
         source: `ecommerce`, `online_retail` or `all`; None when it was not said.
-        landing: Landing folder of that source, to be remembered.
+        landing: Landing folder or bucket of that source, to be remembered.
         sample: Of the generated shop.
         has_ui: Whether the web UI is served.
     """
 
     source: str | None
-    landing: Path | None
+    landing: str | None
     sample: SampleRequest
     has_ui: bool
 
@@ -93,7 +93,7 @@ def dev(settings: Settings, request: DevRequest, console: Console) -> None:
     with screen.step("Schemas, ledger and roles") as result:
         _make_raw_tables(settings)
     sample: Sample | None = None
-    if request.source in (None, SOURCE, "all"):
+    if request.source in (None, SOURCE, "all") and _takes_sample(settings, request):
         sample = _make_sample(settings, request, screen)
     with screen.step("Airflow") as result:
         orchestrator.finish_migration(settings, migration)
@@ -180,9 +180,31 @@ def _make_raw_tables(settings: Settings) -> None:
 def _greatest_landed_date(settings: Settings, source: str) -> dt.date | None:
     from ecommerce_dw.contracts.reader import read_contracts
     from ecommerce_dw.loading.discover import discover
+    from ecommerce_dw.loading.landing import LandingError, landing_of
 
-    zone = discover(settings.landing(source), read_contracts(settings.contracts_dir)[source])
+    try:
+        zone = discover(landing_of(settings, source), read_contracts(settings.contracts_dir)[source])
+    except LandingError as error:
+        raise PlatformError(str(error)) from error
     return max(filter(None, (file.business_date for file in zone.files)), default=None)
+
+
+def _takes_sample(settings: Settings, request: DevRequest) -> bool:
+    """Whether the sample shop is the source's data: not so where its files come from a bucket.
+
+    Raises:
+        PlatformError: A sample was asked for all the same.
+    """
+    try:
+        settings.landing(SOURCE)
+    except NoLandingFolderError as error:
+        if request.sample == SampleRequest():
+            return False
+        raise PlatformError(
+            f"{error} The sample shop goes into a folder alone: leave its options out, or unset "
+            f"LANDING_{SOURCE.upper()}. Nothing was changed."
+        ) from error
+    return True
 
 
 def _make_sample(settings: Settings, request: DevRequest, screen: _Screen) -> Sample:
@@ -225,7 +247,8 @@ def _run_pipeline(settings: Settings, request: DevRequest, sample: Sample | None
         last is None
         or last.state != "success"
         or _pending_file(settings).exists()
-        or request.source not in (None, SOURCE)
+        or sample is None
+        or request.source == "all"
         or request.landing is not None
     )
     if is_wanted:
@@ -255,13 +278,13 @@ def _parameters(
     parameters: dict[str, object] = {}
     if request.source not in (None, "all"):
         parameters["source"] = request.source
-    if request.source not in (None, SOURCE, "all"):
-        source = str(request.source)
+    if sample is None and request.source != "all":
+        source = request.source or SOURCE
         date = _greatest_landed_date(settings, source)
         if date is None:
             raise PlatformError(
-                f"There are no files of source {source} in its landing folder {settings.landing(source)}. "
-                f"Give the folder with --landing DIR (or the setting LANDING_{source.upper()})."
+                f"There are no files of source {source} in {settings.landing_address(source)}. Give its "
+                f"folder or bucket with --landing (or the setting LANDING_{source.upper()})."
             )
         parameters["business_date"] = date.isoformat()
     elif sample is not None and sample.last != interval_date:
