@@ -28,7 +28,7 @@ from ecommerce_dw.platform.sample import (
     remember_landing,
 )
 from ecommerce_dw.platform.summary import Summary, read_summary
-from ecommerce_dw.settings import NoLandingFolderError, Settings
+from ecommerce_dw.settings import NoLandingFolderError, Settings, is_url
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,8 @@ def dev(settings: Settings, request: DevRequest, console: Console) -> None:
     sample: Sample | None = None
     if request.source in (None, SOURCE, "all") and _takes_sample(settings, request):
         sample = _make_sample(settings, request, screen)
+    # Looked at before Airflow is started, which takes longer.
+    landed = _look_at_landing(settings, request, screen) if sample is None else sample.last
     with screen.step("Airflow") as result:
         orchestrator.finish_migration(settings, migration)
         connection = orchestrator.register_connection(settings)
@@ -110,7 +112,7 @@ def dev(settings: Settings, request: DevRequest, console: Console) -> None:
         result.append(
             f"Airflow: {', '.join(started)} started" if started else "Airflow: everything runs already"
         )
-    run = _run_pipeline(settings, request, sample, screen)
+    run = _run_pipeline(settings, request, landed, screen)
     _print_summary(settings, request, run, console)
     console.print(f"\n[dim]Done in {time.monotonic() - screen.began:.0f} s.[/dim]")
 
@@ -177,6 +179,27 @@ def _make_raw_tables(settings: Settings) -> None:
         connection.close()
 
 
+def _look_at_landing(settings: Settings, request: DevRequest, screen: _Screen) -> dt.date | None:
+    """The greatest date that landed of a source that is not the sample; None where all are asked for.
+
+    Raises:
+        PlatformError: There is nothing, or the landing zone cannot be reached.
+    """
+    if request.source == "all":
+        return None
+    source = request.source or SOURCE
+    address = settings.landing_address(source)
+    with screen.step("Landing zone") as result:
+        date = _greatest_landed_date(settings, source)
+        if date is None:
+            raise PlatformError(
+                f"There are no files of source {source} in {address}. Give its folder or bucket with "
+                f"--landing (or the setting LANDING_{source.upper()})."
+            )
+        result.append(f"Landing zone {address}: files up to {date}")
+    return date
+
+
 def _greatest_landed_date(settings: Settings, source: str) -> dt.date | None:
     from ecommerce_dw.contracts.reader import read_contracts
     from ecommerce_dw.loading.discover import discover
@@ -231,8 +254,12 @@ def _make_sample(settings: Settings, request: DevRequest, screen: _Screen) -> Sa
     return sample
 
 
-def _run_pipeline(settings: Settings, request: DevRequest, sample: Sample | None, screen: _Screen) -> DagRun:
-    """Run the pipeline where there is something to do; the run that tells how things are."""
+def _run_pipeline(settings: Settings, request: DevRequest, landed: dt.date | None, screen: _Screen) -> DagRun:
+    """Run the pipeline where there is something to do; the run that tells how things are.
+
+    Args:
+        landed: The greatest date that landed, where it is known.
+    """
     active = next((run for run in orchestrator.dag_runs(settings) if run.is_active), None)
     if active is not None:
         # An interrupted dev's run, or the schedule's: it goes on, and we with it.
@@ -247,18 +274,18 @@ def _run_pipeline(settings: Settings, request: DevRequest, sample: Sample | None
         last is None
         or last.state != "success"
         or _pending_file(settings).exists()
-        or sample is None
-        or request.source == "all"
+        or request.source not in (None, SOURCE)
+        or is_url(settings.landing_address(SOURCE))  # whether more came is for the run to see
         or request.landing is not None
     )
     if is_wanted:
         run_id = f"dev__{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S}"
-        parameters = _parameters(settings, request, sample, interval.date())
+        parameters = _parameters(request, landed, interval.date())
         # The first run takes the schedule's last interval, before the schedule is unpaused: so the
         # scheduler finds that interval done and the two are one run.
         is_first = orchestrator.find_run(settings, logical_date=interval) is None
-        if not is_first and "business_date" not in parameters and sample is not None:
-            parameters["business_date"] = sample.last.isoformat()
+        if not is_first and landed is not None:
+            parameters["business_date"] = landed.isoformat()
         with screen.step("Asking the scheduler for a run") as result:
             orchestrator.trigger(
                 settings, run_id, logical_date=interval if is_first else None, parameters=parameters
@@ -272,23 +299,12 @@ def _run_pipeline(settings: Settings, request: DevRequest, sample: Sample | None
     return last
 
 
-def _parameters(
-    settings: Settings, request: DevRequest, sample: Sample | None, interval_date: dt.date
-) -> dict[str, object]:
+def _parameters(request: DevRequest, landed: dt.date | None, interval_date: dt.date) -> dict[str, object]:
     parameters: dict[str, object] = {}
     if request.source not in (None, "all"):
         parameters["source"] = request.source
-    if sample is None and request.source != "all":
-        source = request.source or SOURCE
-        date = _greatest_landed_date(settings, source)
-        if date is None:
-            raise PlatformError(
-                f"There are no files of source {source} in {settings.landing_address(source)}. Give its "
-                f"folder or bucket with --landing (or the setting LANDING_{source.upper()})."
-            )
-        parameters["business_date"] = date.isoformat()
-    elif sample is not None and sample.last != interval_date:
-        parameters["business_date"] = sample.last.isoformat()
+    if landed is not None and landed != interval_date:
+        parameters["business_date"] = landed.isoformat()
     return parameters
 
 
