@@ -47,7 +47,7 @@ def static_checks(settings: Settings, work: Path) -> list[Check]:
             "sqlfluff",
             (program("sqlfluff"), "lint", "--disable-progress-bar", "--processes", "2", "dbt"),
         ),
-        Check("shellcheck", (program("shellcheck"), "deploy.sh", ".ci/run")),
+        Check("shellcheck", (program("shellcheck"), "deploy.sh", ".ci/run", ".ci/environment")),
         Check("contracts", (program("ecommerce-dw"), "contracts", "sync", "--check")),
         Check(
             "dbt parse",
