@@ -1,8 +1,8 @@
-"""The platform as containers, under a real engine: from nothing, with a worker killed and everything rolled under
-a running DAG, to a clean end. Each state has the fingerprints of an undisturbed run without containers.
+"""The platform as containers, under a real engine: from nothing, with a worker killed and everything rolled
+under a running DAG, to a clean end. Each state has the fingerprints of an undisturbed run without containers.
 
-The tests of this module are one story on one platform and run in order. Where the images can't be had, stand-ins
-of Debian's packages take their place (tests/support/stand_ins); where no engine answers, all of this is skipped.
+The tests of this module are one story on one platform and run in order. Where the images are missing,
+stand-ins of Debian packages take their place (tests/support/stand_ins); without an engine all is skipped.
 """
 
 from __future__ import annotations
@@ -257,7 +257,8 @@ def test_health_checks_see_what_each_container_has_become(stack: Stack) -> None:
     [processor] = stack.containers("airflow-dag-processor")
     # One that has not said anything for long, as after a hang.
     stack.metadata(
-        "update job set latest_heartbeat = latest_heartbeat - interval '1 hour' where job_type = 'DagProcessorJob'"
+        "update job set latest_heartbeat = latest_heartbeat - interval '1 hour' "
+        "where job_type = 'DagProcessorJob'"
     )
     done = subprocess.run(
         [stack.engine.program, "exec", processor, "ecommerce-dw", "container", "healthy"],

@@ -1,4 +1,4 @@
-"""A container engine for tests, where there is one; and the images, or stand-ins made of Debian's packages."""
+"""A container engine for tests, where there is one; and the images, or stand-ins of Debian's packages."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def find_engine() -> Engine:
     if _succeeds("podman", "info") and shutil.which("podman-compose"):
         return Engine("podman", ("podman-compose",))
     raise NoEngineError(
-        "no container engine answers: neither `docker info` and `docker compose version` nor `podman info` and "
-        "`podman-compose --version` succeed"
+        "no container engine answers: neither `docker info` and `docker compose version` succeed, nor "
+        "`podman info` and `podman-compose --version`"
     )
 
 
