@@ -180,10 +180,14 @@ write_secret() {
     chmod 644 "$file"
 }
 
-# Every documented setting that is set, but for secrets, goes to the containers.
+# Every documented setting that is set goes to the containers, but for secrets, and for folders and programs of
+# this machine.
 write_settings() {
     local name value
     sed -n 's/^#\([A-Z_]*\)=.*/\1/p' "$project/.env.example" | while read -r name; do
+        case $name in
+            CONTRACTS_DIR | LANDING_* | COMPOSE* | *_IMAGE | PYTHON | INSTALLER) continue ;;
+        esac
         [ ! -e "$home/containers/secrets/$(printf '%s' "$name" | tr '[:upper:]' '[:lower:]')" ] || continue
         value=$(setting "$name")
         [ -z "$value" ] || printf '%s=%s\n' "$name" "$value"

@@ -19,6 +19,7 @@ import psycopg2
 from rich.console import Console
 
 from ecommerce_dw.platform import database, orchestrator, processes
+from ecommerce_dw.platform.broker import socket_file
 from ecommerce_dw.platform.configuration import (
     as_started,
     foreign_names,
@@ -311,6 +312,7 @@ def _stop(settings: Settings) -> list[str]:
     names = [name for name in orchestrator.component_names(settings) if name != "redis"]
     stopped = processes.stop(settings.home, names)
     stopped += processes.stop(settings.home, ["redis"])  # the workers' last words go through it
+    shutil.rmtree(socket_file(settings).parent, ignore_errors=True)
     if settings.is_embedded:
         server = database.embedded(settings)
         if server.is_running():
