@@ -25,6 +25,14 @@ main() {
     fi
     isolate
     find_home
+    if [ "$command" != test ]; then
+        # shellcheck source=infrastructure/containers.sh
+        . "$project/infrastructure/containers.sh"
+        if runs_containers || { [ "$command" = dev ] && has_word --containers "$@"; }; then
+            in_containers "$command" "$@"
+            exit
+        fi
+    fi
     case $command in
         dev | test) ensure_environment ;;
         stop)
@@ -75,6 +83,9 @@ done is not done twice. On a later day it adds the missing days to the sample an
   --landing DIR   Landing folder of the chosen source, or s3://bucket/prefix; remembered for later commands and
                   for the scheduler
   --no-ui         Without the web UI and the public REST API
+  --workers N     Celery workers run the tasks, in place of the scheduler (needs a redis-server on PATH)
+  --containers    The same as containers (docker-compose.yml), by Docker or Podman with compose; needs no Python.
+                  Remembered for the other commands, until reset. Here --workers is how many there are (1).
 
 Ports in use: set WAREHOUSE_PORT (5433) or AIRFLOW_PORT (8080). For development: the login is admin/admin,
 and everything listens on 127.0.0.1 alone.
@@ -85,7 +96,7 @@ help_stop() {
     cat <<'TEXT'
 Usage: ./deploy.sh stop
 
-Stops Airflow's processes, then the embedded PostgreSQL. Data stays; ./deploy.sh dev goes on from there.
+Stops Airflow's processes, then the embedded PostgreSQL; or the containers. Data stays; ./deploy.sh dev goes on from there.
 An external PostgreSQL is left running.
 TEXT
 }
@@ -107,7 +118,8 @@ help_env() {
     cat <<'TEXT'
 Usage: eval "$(./deploy.sh env)"
 
-Prints shell commands that make these work in the current shell, on the running platform:
+Prints shell commands that make these work in the current shell, on the running platform (variables; where it
+runs as containers, functions that call ./deploy.sh run):
   airflow dags test ecommerce_etl_pipeline 2026-01-31
   dbt build
   psql -c 'select * from marts.sales_summary limit 5'
@@ -119,7 +131,8 @@ help_run() {
     cat <<'TEXT'
 Usage: ./deploy.sh run COMMAND [ARGUMENTS]
 
-Runs one command in the environment that ./deploy.sh env describes, in the current folder:
+Runs one command in the environment that ./deploy.sh env describes, in the current folder (where the platform
+runs as containers: in one of them, in the project's folder):
   ./deploy.sh run airflow dags test ecommerce_etl_pipeline 2026-01-31
   ./deploy.sh run ecommerce-dw rejects
 TEXT
@@ -139,7 +152,8 @@ help_logs() {
     cat <<'TEXT'
 Usage: ./deploy.sh logs [COMPONENT] [-f] [-n LINES]
 
-COMPONENT is postgres, api-server, scheduler, dag-processor or triggerer; all of them when left out.
+COMPONENT is postgres, api-server, scheduler, dag-processor, triggerer, or with workers redis and worker-1, …
+(worker, with containers); all of them when left out.
 
   -f, --follow    Keep showing what is added, until Ctrl-C
   -n, --lines N   Lines to begin with (default 50)
@@ -165,7 +179,7 @@ help_reset() {
 Usage: ./deploy.sh reset --yes
 
 Stops the platform and deletes what it made: databases, sample data, Airflow's home, logs. The virtual
-environment stays. Landing folders given by --landing or LANDING_<SOURCE> and an external PostgreSQL are
+environment stays. Of containers: their volumes. Landing folders given by --landing or LANDING_<SOURCE> and an external PostgreSQL are
 not touched.
 TEXT
 }
@@ -182,6 +196,15 @@ wants_help() {
     esac
     for argument in "$@"; do
         case $argument in -h | --help) return 0 ;; esac
+    done
+    return 1
+}
+
+has_word() {
+    local word=$1 argument
+    shift
+    for argument in "$@"; do
+        [ "$argument" != "$word" ] || return 0
     done
     return 1
 }

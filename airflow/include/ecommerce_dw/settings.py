@@ -1,7 +1,7 @@
 """The one settings object. No other module reads environment variables.
 
-Values come from the environment, then from the file `.env` at the top of the checkout, then from the
-defaults below.
+Values come from the environment, then from the file `.env` at the top of the checkout, then from the files
+of `/run/secrets` (in containers), then from the defaults below.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ PROJECT_DIR = Path(__file__).resolve().parents[3]
 
 #: Variables of the providers of object stores.
 _PROVIDER_PREFIXES = ("AWS_", "GOOGLE_", "AZURE_")
+#: Where container engines put secrets, one file each, named like its setting (`warehouse_password`).
+SECRETS_DIR = Path("/run/secrets")
 
 Role = Literal["owner", "loader", "transformer", "analyst"]
 Environment = Literal["development", "production"]
@@ -38,7 +40,11 @@ class Settings(BaseSettings):
     """Everything that can be set, with unit and effect. `.env.example` documents the same names."""
 
     model_config = SettingsConfigDict(
-        env_file=PROJECT_DIR / ".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+        env_file=PROJECT_DIR / ".env",
+        env_file_encoding="utf-8",
+        secrets_dir=SECRETS_DIR if SECRETS_DIR.is_dir() else None,
+        extra="ignore",
+        frozen=True,
     )
 
     # where things are
@@ -66,6 +72,9 @@ class Settings(BaseSettings):
     analyst_password: SecretStr = Field(
         default=SecretStr("analyst"), description="Password of role analyst (read-only)."
     )
+    warehouse_address: str = Field(
+        default="", description="`host:port` of the warehouse as people reach it. Empty: as connected to."
+    )
     lock_wait_seconds: float = Field(
         default=600.0, description="Longest wait for the transform lock before the holder is named (s)."
     )
@@ -76,6 +85,47 @@ class Settings(BaseSettings):
     airflow_url: str = Field(
         default="", description="Address of the Airflow UI used in alerts. Empty: http://localhost:<port>."
     )
+    airflow_host: str = Field(
+        default="",
+        description="Host of Airflow's api-server where its components are services of their own "
+        "(containers). Empty: `./deploy.sh dev` starts them, on 127.0.0.1.",
+    )
+    airflow_db_host: str = Field(
+        default="",
+        description="Host of the PostgreSQL of Airflow's metadata. Empty: the warehouse's server and user.",
+    )
+    airflow_db_port: int = Field(default=5432, description="Its port.")
+    airflow_db_user: str = Field(default="airflow", description="Owner of the metadata there.")
+    airflow_db_password: SecretStr = Field(default=SecretStr("airflow"), description="Its password.")
+    airflow_fernet_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Key of what Airflow stores encrypted. This one and the next two, empty: made once.",
+    )
+    airflow_jwt_secret: SecretStr = Field(
+        default=SecretStr(""), description="Signs the tokens of Airflow's components and users."
+    )
+    airflow_api_secret_key: SecretStr = Field(
+        default=SecretStr(""), description="Signs the sessions of the web UI."
+    )
+    airflow_workers: int = Field(
+        default=0,
+        ge=0,
+        description="Celery workers that run the tasks. 0: the scheduler runs them (LocalExecutor).",
+    )
+    redis_host: str = Field(
+        default="",
+        description="Host of the Redis that hands tasks to the workers. Empty: one is started with them.",
+    )
+    redis_port: int = Field(default=6379, description="Its port.")
+    redis_password: SecretStr = Field(default=SecretStr(""), description="Its password. Empty: none.")
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        description="Airflow's own logs: `text`, or `json` with the tasks' logs among them, for a collector.",
+    )
+    statsd_host: str = Field(
+        default="", description="Host that takes Airflow's metrics by StatsD (UDP). Empty: none are sent."
+    )
+    statsd_port: int = Field(default=9125, description="Its port.")
 
     # files
     contracts_dir: Path = Field(
@@ -129,6 +179,34 @@ class Settings(BaseSettings):
     def host(self) -> str:
         """Host to connect to."""
         return self.warehouse_host or "127.0.0.1"
+
+    @property
+    def address(self) -> str:
+        """`host:port` of the warehouse, for people."""
+        return self.warehouse_address or f"{self.host}:{self.warehouse_port}"
+
+    @property
+    def has_own_airflow(self) -> bool:
+        """Whether Airflow's components are processes of this platform, not services of their own."""
+        return not self.airflow_host
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether Celery workers run the tasks."""
+        return self.airflow_workers > 0 or bool(self.redis_host)
+
+    @property
+    def metadata(self) -> Settings:
+        """These settings with Airflow's metadata in the warehouse's place: its server, user and database."""
+        server: dict[str, object] = {}
+        if self.airflow_db_host:
+            server = {
+                "warehouse_host": self.airflow_db_host,
+                "warehouse_port": self.airflow_db_port,
+                "warehouse_user": self.airflow_db_user,
+                "warehouse_password": self.airflow_db_password,
+            }
+        return self.model_copy(update=server | {"warehouse_db": self.airflow_db})
 
     @property
     def dbt_dir(self) -> Path:

@@ -36,7 +36,7 @@ def test_files_with_secrets_are_private(settings: Settings) -> None:
     write_configuration(settings)
     for path in (
         settings.home / "secrets.json",
-        settings.home / "pgpass",
+        airflow_home(settings) / "pgpass",
         airflow_home(settings) / "airflow.cfg",
         airflow_home(settings) / "passwords.json",
     ):
@@ -56,7 +56,7 @@ def test_password_with_special_characters_survives(settings: Settings) -> None:
     parser = configparser.ConfigParser()
     parser.read(airflow_home(settings) / "airflow.cfg")
     assert "p%25a" in parser["database"]["sql_alchemy_conn"]
-    assert "warehouse:p%a\\:s\\\\s w'ord" in (settings.home / "pgpass").read_text()
+    assert "warehouse:p%a\\:s\\\\s w'ord" in (airflow_home(settings) / "pgpass").read_text()
 
 
 def test_same_settings_write_the_same_file(settings: Settings) -> None:

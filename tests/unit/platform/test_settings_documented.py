@@ -13,8 +13,21 @@ from pydantic import SecretStr
 from ecommerce_dw.commands.platform import command as platform_command
 from ecommerce_dw.settings import PROJECT_DIR, Settings
 
-#: Read by deploy.sh before there is a Python to ask, or one per source.
-NOT_FIELDS = {"PYTHON", "INSTALLER", "LANDING_ECOMMERCE", "LANDING_ONLINE_RETAIL", "LANDING_SALES"}
+#: Read by deploy.sh before there is a Python to ask.
+OF_DEPLOY_SH = {"PYTHON", "INSTALLER", "COMPOSE", "COMPOSE_PROFILES"}
+
+#: Read by docker-compose.yml.
+OF_COMPOSE = {
+    "COMPOSE_PROJECT_NAME",
+    "LANDING_ROOT",
+    "ECOMMERCE_DW_IMAGE",
+    "PYTHON_IMAGE",
+    "POSTGRES_IMAGE",
+    "REDIS_IMAGE",
+}
+
+#: These, or one per source.
+NOT_FIELDS = OF_DEPLOY_SH | OF_COMPOSE | {"LANDING_ECOMMERCE", "LANDING_ONLINE_RETAIL", "LANDING_SALES"}
 
 
 def documented() -> dict[str, str]:
@@ -49,8 +62,19 @@ def test_env_example_names_every_source() -> None:
         path.name.upper() for path in Settings(_env_file=None).contracts_dir.iterdir() if path.is_dir()
     }
     assert {f"LANDING_{source}" for source in sources} == {
-        name for name in documented() if name.startswith("LANDING_")
+        name for name in documented() if name.startswith("LANDING_") and name not in OF_COMPOSE
     }
+
+
+def test_settings_outside_python_are_used() -> None:
+    scripts = "".join(
+        (PROJECT_DIR / name).read_text() for name in ("deploy.sh", "infrastructure/containers.sh")
+    )
+    assert {name for name in OF_DEPLOY_SH if f"setting {name})" not in scripts} == set()
+    composed = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", (PROJECT_DIR / "docker-compose.yml").read_text()))
+    assert OF_COMPOSE - set(composed) == set()
+    for name in OF_COMPOSE - {"LANDING_ROOT"}:
+        assert documented()[name] == composed[name], name
 
 
 def commands() -> dict[str, click.Command]:

@@ -19,12 +19,14 @@ import psycopg2
 from rich.console import Console
 
 from ecommerce_dw.platform import database, orchestrator, processes
+from ecommerce_dw.platform.broker import socket_file
 from ecommerce_dw.platform.configuration import (
     as_started,
     foreign_names,
     own_variables,
     program_environment,
     program_path,
+    write_configuration,
 )
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.postgres import PostgresError, binaries_dir
@@ -53,9 +55,6 @@ class _Status(TypedDict):
     databases: dict[str, int]
     runs: list[_RunStatus]
     warehouse: dict[str, Any] | None
-
-
-_LOGS = ("postgres", *orchestrator.COMPONENTS)
 
 
 @contextlib.contextmanager
@@ -98,6 +97,7 @@ def command() -> None:
     help="Landing folder of the chosen source, or s3://bucket/prefix.",
 )
 @click.option("--no-ui", is_flag=True, help="Without the web UI.")
+@click.option("--workers", type=click.IntRange(min=0), help="Celery workers that run the tasks.")
 def dev(
     days: int | None,
     end: dt.datetime | None,
@@ -106,6 +106,7 @@ def dev(
     source: str | None,
     landing: str | None,
     no_ui: bool,
+    workers: int | None,
 ) -> None:
     """From an environment to a running platform with results."""
     with _errors():  # around the imports, too: they take long enough to be interrupted
@@ -114,6 +115,8 @@ def dev(
         from ecommerce_dw.platform.sample import SampleRequest
 
         settings = get_settings()
+        if workers is not None and settings.has_own_airflow:
+            settings = settings.model_copy(update={"airflow_workers": workers})
         if source not in (None, "all"):
             known = sorted(path.name for path in settings.contracts_dir.iterdir() if path.is_dir())
             if source not in known:
@@ -231,13 +234,16 @@ def psql(arguments: tuple[str, ...]) -> None:
 
 
 @command.command()
-@click.argument("component", required=False, type=click.Choice(_LOGS))
+@click.argument("component", required=False)
 @click.option("--follow", "-f", is_flag=True, help="Keep showing what is added.")
 @click.option("--lines", "-n", type=click.IntRange(min=0), default=50, help="Lines to begin with.")
 def logs(component: str | None, follow: bool, lines: int) -> None:
     """Show the logs of a component."""
     settings = get_settings()
-    names = [component] if component else list(_LOGS)
+    known = ["postgres", *orchestrator.component_names(settings)]
+    if component and component not in known:
+        raise click.UsageError(f"There is no component {component}; there are {', '.join(known)}.")
+    names = [component] if component else known
     files = {name: _log(settings, name) for name in names}
     for name, file in files.items():
         for line in processes.tail(file, lines):
@@ -296,9 +302,9 @@ _MADE = (
     "landing",
     "dbt",
     "data_docs",
+    "redis",
     "run",
     "secrets.json",
-    "pgpass",
     "sample.json",
     "landing.env",
 )
@@ -310,7 +316,10 @@ def _settings_in_use() -> Settings:
 
 
 def _stop(settings: Settings) -> list[str]:
-    stopped = processes.stop(settings.home, orchestrator.COMPONENTS)
+    names = [name for name in orchestrator.component_names(settings) if name != "redis"]
+    stopped = processes.stop(settings.home, names)
+    stopped += processes.stop(settings.home, ["redis"])  # the workers' last words go through it
+    shutil.rmtree(socket_file(settings).parent, ignore_errors=True)
     if settings.is_embedded:
         server = database.embedded(settings)
         if server.is_running():
@@ -333,10 +342,10 @@ def _status(settings: Settings, state: State | None) -> _Status:
         if server != "stopped":
             server = "no answer"
             click.echo(str(error).strip(), err=True)
-    components["postgres"] = {"health": server, "pid": pid, "port": settings.warehouse_port}
+    components["postgres"] = {"health": server, "pid": pid, "port": int(settings.address.rpartition(":")[2])}
     health = orchestrator.health(settings)
     running = orchestrator.running(settings)
-    for name in orchestrator.COMPONENTS:
+    for name in orchestrator.component_names(settings):
         started = running.get(name)
         components[name] = {
             "health": health[name],
@@ -386,6 +395,8 @@ def _follow(files: dict[str, Path], *, is_single: bool) -> None:
 
 
 def _need_configuration(settings: Settings) -> None:
+    if not settings.has_own_airflow:
+        write_configuration(settings)  # each container has its own
     if not (settings.home / "airflow" / "airflow.cfg").exists():
         raise PlatformError("The platform was not set up yet. Run ./deploy.sh dev first.")
 

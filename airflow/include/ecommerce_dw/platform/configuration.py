@@ -15,8 +15,8 @@ import secrets
 import sys
 from pathlib import Path
 
-from sqlalchemy import URL
-
+from ecommerce_dw import db
+from ecommerce_dw.platform.broker import broker_url
 from ecommerce_dw.platform.postgres import binaries_dir
 from ecommerce_dw.settings import PROJECT_DIR, Settings
 
@@ -50,20 +50,19 @@ def task_log_dir(settings: Settings) -> Path:
     return settings.home / "logs" / "tasks"
 
 
-def database_url(settings: Settings, database: str) -> URL:
-    """SQLAlchemy address of one database as the owner, with the driver named (a bare one means psycopg 3)."""
-    return URL.create(
-        "postgresql+psycopg2",
-        username=settings.warehouse_user,
-        password=settings.warehouse_password.get_secret_value(),
-        host=settings.host,
-        port=settings.warehouse_port,
-        database=database,
-    )
-
-
 def installation_secrets(settings: Settings) -> dict[str, str]:
-    """Secrets of this installation, generated once: `fernet_key`, `jwt_secret`, `api_secret_key`."""
+    """Secrets of this installation, set or generated once: `fernet_key`, `jwt_secret`, `api_secret_key`."""
+    given = {
+        "fernet_key": settings.airflow_fernet_key.get_secret_value(),
+        "jwt_secret": settings.airflow_jwt_secret.get_secret_value(),
+        "api_secret_key": settings.airflow_api_secret_key.get_secret_value(),
+    }
+    if all(given.values()):
+        return given
+    return _generated_secrets(settings) | {name: value for name, value in given.items() if value}
+
+
+def _generated_secrets(settings: Settings) -> dict[str, str]:
     path = settings.home / "secrets.json"
     if path.exists():
         known: dict[str, str] = json.loads(path.read_text())
@@ -92,20 +91,22 @@ def airflow_options(settings: Settings) -> dict[str, dict[str, str]]:
         "auth_manager": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
         "simple_auth_manager_users": f"{UI_USER}:admin",
         "simple_auth_manager_passwords_file": str(home / "passwords.json"),
-        "execution_api_server_url": f"http://127.0.0.1:{settings.airflow_port}/execution/",
+        "execution_api_server_url": f"{api_server_url(settings)}/execution/",
     }
     if platform.system() == "Linux":
         # What the scheduler has imported is shared with its workers only when they are forked.
         core["mp_start_method"] = "fork"
+    if settings.has_workers:
+        core |= {"executor": "CeleryExecutor", "parallelism": "16"}
     return {
         "core": core,
         "database": {
-            "sql_alchemy_conn": database_url(settings, settings.airflow_db).render_as_string(
+            "sql_alchemy_conn": db.sqlalchemy_url(settings=settings.metadata).render_as_string(
                 hide_password=False
             ),
             "load_default_connections": "False",
         },
-        "logging": {"base_log_folder": str(task_log_dir(settings))},
+        "logging": {"base_log_folder": str(task_log_dir(settings)), "json_logs": _json_logs(settings)},
         "scheduler": {
             # A chain of ten trivial tasks takes 10.2 s with the default of 1 s, 2.6 s with this.
             "scheduler_idle_sleep_time": "0.2",
@@ -117,7 +118,7 @@ def airflow_options(settings: Settings) -> dict[str, dict[str, str]]:
         },
         "dag_processor": {"parsing_processes": "1", "min_file_process_interval": "60"},
         "api": {
-            "host": "127.0.0.1",
+            "host": "127.0.0.1" if settings.has_own_airflow else "0.0.0.0",
             "port": str(settings.airflow_port),
             "base_url": f"http://localhost:{settings.airflow_port}",
             "workers": "1",
@@ -126,6 +127,44 @@ def airflow_options(settings: Settings) -> dict[str, dict[str, str]]:
         },
         "api_auth": {"jwt_secret": keys["jwt_secret"]},
         "usage_data_collection": {"enabled": "False"},
+        **(_celery_options(settings) if settings.has_workers else {}),
+        **(_metrics_options(settings) if settings.statsd_host else {}),
+    }
+
+
+def api_server_url(settings: Settings) -> str:
+    """Where Airflow's components, and we, reach the api-server."""
+    return f"http://{settings.airflow_host or '127.0.0.1'}:{settings.airflow_port}"
+
+
+def _json_logs(settings: Settings) -> str:
+    return str(settings.log_format == "json")
+
+
+def _celery_options(settings: Settings) -> dict[str, dict[str, str]]:
+    return {
+        "celery": {
+            "broker_url": broker_url(settings),
+            # Results in Redis, too: so a worker needs no way to Airflow's metadata.
+            "result_backend": broker_url(settings),
+            "worker_concurrency": "2",
+            # The default asks for a process per core, at every look, for a handful of tasks.
+            "sync_parallelism": "1",
+            "task_logs_to_stdout": _json_logs(settings),
+        },
+        # A task that a dead worker held is tried again by the scheduler, which misses its heartbeat. Only a
+        # message that got lost on its way waits for this (s): as long as a run may take.
+        "celery_broker_transport_options": {"visibility_timeout": "14400"},
+    }
+
+
+def _metrics_options(settings: Settings) -> dict[str, dict[str, str]]:
+    return {
+        "metrics": {
+            "statsd_on": "True",
+            "statsd_host": settings.statsd_host,
+            "statsd_port": str(settings.statsd_port),
+        }
     }
 
 
@@ -168,20 +207,22 @@ def write_configuration(settings: Settings) -> str:
 
 def password_file(settings: Settings) -> Path:
     """libpq's password file: every role of the warehouse logs in without being asked."""
-    return settings.home / "pgpass"
+    return airflow_home(settings) / "pgpass"
 
 
 def own_variables(settings: Settings) -> dict[str, str]:
     """The variables that `./deploy.sh env` prints and every program of the platform gets, but for PATH."""
-    return settings.environment() | {
+    variables = settings.environment() | {
         "AIRFLOW_HOME": str(airflow_home(settings)),
         "PGHOST": settings.host,
         "PGPORT": str(settings.warehouse_port),
         "PGDATABASE": settings.warehouse_db,
         "PGUSER": settings.warehouse_user,
         "PGPASSFILE": str(password_file(settings)),
-        "PYTHONPYCACHEPREFIX": str(settings.home / "cache" / "python"),
     }
+    if settings.has_own_airflow:  # an image has its compiled files beside the sources
+        variables["PYTHONPYCACHEPREFIX"] = str(settings.home / "cache" / "python")
+    return variables
 
 
 def program_path() -> list[str]:
@@ -194,9 +235,9 @@ def program_environment(settings: Settings) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not is_foreign(name)}
     path = os.pathsep.join([*program_path(), inherited.get("PATH", os.defpath)])
     variables = inherited | own_variables(settings) | {"PATH": path}
-    # Tasks speak to the api-server over loopback: never through a proxy.
+    # Tasks speak to the api-server over loopback, or by its service's name: never through a proxy.
     for name in ("NO_PROXY", "no_proxy"):
-        variables[name] = ",".join(filter(None, [inherited.get(name), _LOOPBACK]))
+        variables[name] = ",".join(filter(None, [inherited.get(name), _LOOPBACK, settings.airflow_host]))
     return variables
 
 

@@ -7,6 +7,7 @@ import datetime as dt
 import fcntl
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -88,26 +89,21 @@ def dev(settings: Settings, request: DevRequest, console: Console) -> None:
         version = database.prepare(settings)
         configuration = write_configuration(settings)
         kind = "embedded " if settings.is_embedded else ""
-        result.append(f"{kind}PostgreSQL {version} on {settings.host}:{settings.warehouse_port}")
-    migration = orchestrator.start_migration(settings)
-    with screen.step("Schemas, ledger and roles") as result:
-        _make_raw_tables(settings)
+        result.append(f"{kind}PostgreSQL {version} on {settings.address}")
+    if settings.has_own_airflow:
+        migration = orchestrator.start_migration(settings)
+        with screen.step("Schemas, ledger and roles"):
+            make_raw_tables(settings)
     sample: Sample | None = None
     if request.source in (None, SOURCE, "all") and _takes_sample(settings, request):
         sample = _make_sample(settings, request, screen)
     # Looked at before Airflow is started, which takes longer.
     landed = _look_at_landing(settings, request, screen) if sample is None else sample.last
     with screen.step("Airflow") as result:
-        orchestrator.finish_migration(settings, migration)
-        connection = orchestrator.register_connection(settings)
-        if "scheduler" not in orchestrator.running(settings):
-            # A scheduler that comes up unpaused would run before we ask it to; what a killed
-            # `airflow dags test` left behind it would adopt and execute.
-            orchestrator.set_paused(settings, True)
-            orchestrator.fail_abandoned_runs(settings)
-        started = orchestrator.start_components(settings, configuration, has_ui=request.has_ui)
+        started = []
+        if settings.has_own_airflow:
+            started = _start_airflow(settings, request, configuration, migration)
         orchestrator.wait_until_healthy(settings)
-        orchestrator.finish_registration(settings, connection)
         orchestrator.wait_for_dag(settings)
         result.append(
             f"Airflow: {', '.join(started)} started" if started else "Airflow: everything runs already"
@@ -115,6 +111,22 @@ def dev(settings: Settings, request: DevRequest, console: Console) -> None:
     run = _run_pipeline(settings, request, landed, screen)
     _print_summary(settings, request, run, console)
     console.print(f"\n[dim]Done in {time.monotonic() - screen.began:.0f} s.[/dim]")
+
+
+def _start_airflow(
+    settings: Settings, request: DevRequest, configuration: str, migration: subprocess.Popen[bytes] | None
+) -> list[str]:
+    """Bring Airflow's metadata up to date and start what does not run; the names of what was started."""
+    orchestrator.finish_migration(settings, migration)
+    connection = orchestrator.register_connection(settings)
+    if "scheduler" not in orchestrator.running(settings):
+        # A scheduler that comes up unpaused would run before we ask it to; what a killed
+        # `airflow dags test` left behind it would adopt and execute.
+        orchestrator.set_paused(settings, True)
+        orchestrator.fail_abandoned_runs(settings)
+    started = orchestrator.start_components(settings, configuration, has_ui=request.has_ui)
+    orchestrator.finish_registration(settings, connection)
+    return started
 
 
 @contextlib.contextmanager
@@ -161,7 +173,8 @@ def only_one(settings: Settings, *, take_over: bool = False) -> Iterator[None]:
             file.truncate()
 
 
-def _make_raw_tables(settings: Settings) -> None:
+def make_raw_tables(settings: Settings) -> None:
+    """Bring the warehouse's schemas, roles and raw tables to this version of the project."""
     from ecommerce_dw.contracts.reader import read_contracts
     from ecommerce_dw.loading.ddl import ensure_tables
 
@@ -356,7 +369,7 @@ def _print_summary(settings: Settings, request: DevRequest, run: DagRun, console
         console.print(f"\n  [bold]{shop}[/bold]", highlight=False, soft_wrap=True)
         for name, value in numbers.items():
             console.print(f"  {name:<26} {value}", highlight=False, soft_wrap=True, markup=False)
-    where = f"{settings.host}:{settings.warehouse_port}/{settings.warehouse_db}"
+    where = f"{settings.address}/{settings.warehouse_db}"
     analyst, password = settings.role_login("analyst")
     console.print()
     if request.has_ui:

@@ -120,6 +120,11 @@ def find(home: Path, name: str) -> Started | None:
         return None
 
 
+def remembered(home: Path) -> list[str]:
+    """Names of the components that were started and not stopped."""
+    return sorted(file.stem for file in (home / "run").glob("*.json"))
+
+
 def stop(home: Path, names: Iterable[str], *, patience: float = 20.0) -> list[str]:
     """End components with all their children: asked first, killed after `patience` seconds.
 
