@@ -17,7 +17,7 @@ from rich.console import Console
 from ecommerce_dw import db
 from ecommerce_dw.migrations import migrate
 from ecommerce_dw.platform import database, orchestrator
-from ecommerce_dw.platform.configuration import DAG_ID, UI_PASSWORD, UI_USER, write_configuration
+from ecommerce_dw.platform.configuration import DAG_ID, write_configuration
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.orchestrator import DagRun, TaskState
 from ecommerce_dw.platform.sample import (
@@ -27,6 +27,7 @@ from ecommerce_dw.platform.sample import (
     generate_sample,
     remember_landing,
 )
+from ecommerce_dw.platform.screen import Screen
 from ecommerce_dw.platform.summary import Summary, read_summary
 from ecommerce_dw.settings import Settings
 
@@ -48,37 +49,13 @@ class DevRequest:
     has_ui: bool
 
 
-class _Screen:
-    """Prints a line per step, with the seconds it took."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.began = time.monotonic()
-
-    @contextlib.contextmanager
-    def step(self, doing: str) -> Iterator[list[str]]:
-        began = time.monotonic()
-        result = [doing]
-        with self.console.status(f"{doing} …") as status:
-            self._status = status
-            yield result
-        self.console.print(
-            f"[green]✔[/green] {result[-1]} [dim]({time.monotonic() - began:.1f} s)[/dim]",
-            highlight=False,
-            soft_wrap=True,
-        )
-
-    def progress(self, text: str) -> None:
-        self._status.update(f"{text} …")
-
-
 def dev(settings: Settings, request: DevRequest, console: Console) -> None:
     """Bring the platform up, give it data, run the pipeline once where there is something to do, sum up.
 
     Raises:
         PlatformError: A step failed, or the pipeline did; everything done before is kept.
     """
-    screen = _Screen(console)
+    screen = Screen(console)
     if request.landing is not None:
         source = request.source or SOURCE
         remember_landing(settings, source, request.landing)
@@ -91,7 +68,7 @@ def dev(settings: Settings, request: DevRequest, console: Console) -> None:
         result.append(f"{kind}PostgreSQL {version} on {settings.host}:{settings.warehouse_port}")
     migration = orchestrator.start_migration(settings)
     with screen.step("Schemas, ledger and roles") as result:
-        _make_raw_tables(settings)
+        make_raw_tables(settings)
     sample: Sample | None = None
     if request.source in (None, SOURCE, "all"):
         sample = _make_sample(settings, request, screen)
@@ -159,7 +136,8 @@ def only_one(settings: Settings, *, take_over: bool = False) -> Iterator[None]:
             file.truncate()
 
 
-def _make_raw_tables(settings: Settings) -> None:
+def make_raw_tables(settings: Settings) -> None:
+    """Bring the warehouse's schemas, roles and raw tables to this version of the project."""
     from ecommerce_dw.contracts.reader import read_contracts
     from ecommerce_dw.loading.ddl import ensure_tables
 
@@ -185,7 +163,7 @@ def _greatest_landed_date(settings: Settings, source: str) -> dt.date | None:
     return max(filter(None, (file.business_date for file in zone.files)), default=None)
 
 
-def _make_sample(settings: Settings, request: DevRequest, screen: _Screen) -> Sample:
+def _make_sample(settings: Settings, request: DevRequest, screen: Screen) -> Sample:
     today = dt.datetime.now(dt.UTC).date()
     with screen.step("Sample data") as result:
 
@@ -209,7 +187,7 @@ def _make_sample(settings: Settings, request: DevRequest, screen: _Screen) -> Sa
     return sample
 
 
-def _run_pipeline(settings: Settings, request: DevRequest, sample: Sample | None, screen: _Screen) -> DagRun:
+def _run_pipeline(settings: Settings, request: DevRequest, sample: Sample | None, screen: Screen) -> DagRun:
     """Run the pipeline where there is something to do; the run that tells how things are."""
     active = next((run for run in orchestrator.dag_runs(settings) if run.is_active), None)
     if active is not None:
@@ -269,7 +247,7 @@ def _parameters(
     return parameters
 
 
-def _follow(settings: Settings, run_id: str, screen: _Screen) -> DagRun:
+def _follow(settings: Settings, run_id: str, screen: Screen) -> DagRun:
     console = screen.console
     ended: dict[str, TaskState] = {}
     marks = {"success": "[green]✔[/green]", "up_for_retry": "[yellow]↻[/yellow]", "skipped": "[dim]-[/dim]"}
@@ -321,9 +299,9 @@ def _print_summary(settings: Settings, request: DevRequest, run: DagRun, console
     analyst, password = settings.role_login("analyst")
     console.print()
     if request.has_ui:
+        login = f"{settings.airflow_admin_user} / {settings.airflow_admin_password.get_secret_value()}"
         console.print(
-            f"  Airflow        {settings.airflow_base_url}   {UI_USER} / {UI_PASSWORD} "
-            "(for development, this machine only)",
+            f"  Airflow        {settings.airflow_base_url}   {login} (for development, this machine only)",
             highlight=False,
             soft_wrap=True,
         )
