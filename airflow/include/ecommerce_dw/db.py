@@ -59,6 +59,8 @@ def connect(
         password=password,
         application_name=application_name,
         connect_timeout=10,
+        sslmode=settings.warehouse_sslmode,
+        sslrootcert=settings.warehouse_sslrootcert or None,
     )
     with connection.cursor() as cursor:
         cursor.execute("set timezone to 'UTC'")
@@ -95,6 +97,7 @@ def sqlalchemy_url(role: Role = "owner", *, settings: Settings | None = None) ->
         host=settings.host,
         port=settings.warehouse_port,
         database=settings.warehouse_db,
+        query=settings.tls,
     )
 
 

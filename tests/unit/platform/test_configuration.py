@@ -82,7 +82,8 @@ def test_variables_of_another_installation_are_left_out(
     monkeypatch.setenv("AIRFLOW_HOME", "/elsewhere")
     monkeypatch.setenv("NO_PROXY", "example.org")
     environment = program_environment(settings)
-    assert not foreign.keys() & environment.keys()
+    assert foreign.keys() & environment.keys() == {"PGSSLMODE"}
+    assert environment["PGSSLMODE"] == settings.warehouse_sslmode != foreign["PGSSLMODE"]
     assert environment["AIRFLOW_HOME"] == str(airflow_home(settings))
     assert environment["NO_PROXY"] == "example.org,127.0.0.1,localhost"
 

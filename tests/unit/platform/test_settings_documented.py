@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from ecommerce_dw.commands.platform import command as platform_command
-from ecommerce_dw.settings import PROJECT_DIR, Settings
+from ecommerce_dw.settings import PROJECT_DIR, Settings, secret_names
 
 #: Read by deploy.sh before there is a Python to ask.
 OF_DEPLOY_SH = {"PYTHON", "INSTALLER", "COMPOSE", "COMPOSE_PROFILES"}
@@ -26,8 +26,13 @@ OF_COMPOSE = {
     "REDIS_IMAGE",
 }
 
-#: These, or one per source.
-NOT_FIELDS = OF_DEPLOY_SH | OF_COMPOSE | {"LANDING_ECOMMERCE", "LANDING_ONLINE_RETAIL", "LANDING_SALES"}
+#: These, or one per source, or one per secret.
+NOT_FIELDS = (
+    OF_DEPLOY_SH
+    | OF_COMPOSE
+    | {"LANDING_ECOMMERCE", "LANDING_ONLINE_RETAIL", "LANDING_SALES"}
+    | {f"{name}_FILE" for name in secret_names()}
+)
 
 
 def documented() -> dict[str, str]:
@@ -37,6 +42,26 @@ def documented() -> dict[str, str]:
 
 def test_env_example_documents_every_setting_and_no_other() -> None:
     assert set(documented()) - NOT_FIELDS == {name.upper() for name in Settings.model_fields}
+
+
+def test_every_secret_may_come_from_a_file_and_says_so() -> None:
+    assert {name for name in documented() if name.endswith("_FILE")} == {
+        f"{name}_FILE" for name in secret_names()
+    }
+
+
+def test_every_setting_is_used() -> None:
+    sources = [
+        path.read_text()
+        for folder in ("airflow", "data-generation", "dbt")
+        for path in sorted((PROJECT_DIR / folder).rglob("*"))
+        if path.suffix in (".py", ".sql", ".yml") and path.name != "settings.py"
+    ]
+    own = (PROJECT_DIR / "airflow/include/ecommerce_dw/settings.py").read_text()
+    for name in Settings.model_fields:
+        # Outside the class, or by a property of it.
+        is_used = any(f".{name}" in source for source in sources) or f"self.{name}" in own
+        assert is_used, f"{name.upper()} is documented and nothing reads it"
 
 
 def test_env_example_shows_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,6 +76,8 @@ def test_env_example_shows_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None
             value = value.get_secret_value()
         if isinstance(value, bool):
             assert shown == str(value).lower()
+        elif value is None:
+            assert shown == "", name
         elif isinstance(value, Path):
             assert PROJECT_DIR / shown == value
         else:

@@ -41,7 +41,7 @@ def start(component: str) -> None:
     settings = get_settings()
     write_configuration(settings)
     _started_file().write_text(component)
-    arguments = airflow_command(component)
+    arguments = airflow_command(settings, component)
     os.execve(arguments[0], arguments, program_environment(settings))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import json
 import os
@@ -10,12 +11,13 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 import psycopg2
+from pydantic import ValidationError
 from rich.console import Console
 
 from ecommerce_dw.platform import database, orchestrator, processes
@@ -30,8 +32,11 @@ from ecommerce_dw.platform.configuration import (
 )
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.postgres import PostgresError, binaries_dir
-from ecommerce_dw.settings import Settings, get_settings, is_url
+from ecommerce_dw.settings import SecretFileError, Settings, get_settings, is_url, read_settings
 from ecommerce_dw.state import State, headline, read_state
+
+if TYPE_CHECKING:
+    from ecommerce_dw.platform.preflight import Finding
 
 
 class _ComponentStatus(TypedDict):
@@ -62,7 +67,7 @@ def _errors() -> Iterator[None]:
     """Show the errors a person can act on without a traceback."""
     try:
         yield
-    except (PlatformError, PostgresError, psycopg2.OperationalError) as error:
+    except (PlatformError, PostgresError, SecretFileError, psycopg2.OperationalError) as error:
         raise click.ClickException(str(error).strip()) from error
     except KeyboardInterrupt:
         click.echo(
@@ -130,6 +135,66 @@ def dev(
         request = DevRequest(source, landing, sample, not no_ui)
         with only_one(settings):
             bring_up(settings, request, Console())
+
+
+@command.command()
+@click.option("--check", "is_check", is_flag=True, help="The preflight alone.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--rollback", "is_rollback", is_flag=True, help="Back to the release before.")
+@click.option("--upgrade-airflow", is_flag=True, help="Migrate Airflow's metadata, in a standstill.")
+def prod(is_check: bool, as_json: bool, is_rollback: bool, upgrade_airflow: bool) -> None:
+    """Bring this release into service, or say everything that stands against it."""
+    with _errors():
+        from ecommerce_dw.platform import production
+        from ecommerce_dw.platform.preflight import invalid_settings, preflight
+
+        try:
+            settings = read_settings()
+        except ValidationError as error:
+            _show_findings(invalid_settings(error), as_json=as_json)
+            return
+        console = Console(stderr=as_json)
+        if is_check:
+            findings = preflight(settings, may_migrate_airflow=upgrade_airflow)
+            _show_findings(findings, as_json=as_json)
+            return
+        try:
+            if is_rollback:
+                done = production.roll_back(settings, console)
+            else:
+                done = production.deploy(settings, console, may_migrate_airflow=upgrade_airflow)
+        except production.RefusedError as refused:
+            _show_findings(refused.findings, as_json=as_json)
+            return
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(done), indent=2))
+        return
+    for finding in done.findings:
+        click.echo(_finding_text(finding))
+    came_from = f" (before: {done.before})" if done.before and done.before != done.release else ""
+    click.echo(f"{done.release} is in service{came_from}.")
+
+
+def _show_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
+    """Print them all; exit code 1 when one of them is an error."""
+    errors = sum(finding.level == "error" for finding in findings)
+    if as_json:
+        shown = {"is_ok": not errors, "findings": [finding.as_dict() for finding in findings]}
+        click.echo(json.dumps(shown, indent=2))
+    else:
+        for finding in findings:
+            click.echo(_finding_text(finding))
+        click.echo(f"{errors} errors, {len(findings) - errors} warnings. Nothing was changed.")
+    if errors:
+        sys.exit(1)
+
+
+def _finding_text(finding: Finding) -> str:
+    return (
+        f"{finding.level.upper():<8} {finding.check}: {finding.problem}\n"
+        f"         where: {finding.where}\n"
+        f"         do:    {finding.advice}"
+    )
 
 
 @command.command()
@@ -273,6 +338,11 @@ def reset(yes: bool) -> None:
     from ecommerce_dw.platform.dev import only_one
 
     settings = get_settings()
+    if (settings.home / "current").is_symlink():
+        raise click.ClickException(
+            f"{settings.home} is a production installation, and reset deletes data. Nothing was changed. "
+            f"When that is meant, ./deploy.sh stop and delete {settings.home} yourself."
+        )
     made = [settings.home / name for name in _MADE]
     if not yes:
         there = "\n".join(f"  {path}" for path in made if path.exists() or path.is_symlink())
@@ -353,7 +423,7 @@ def _status(settings: Settings, state: State | None) -> _Status:
             "port": settings.airflow_port if name == "api-server" else None,
         }
     ill = [f"{name} is {part['health']}" for name, part in components.items() if not _is_well(part)]
-    problems = [f"{', '.join(ill)}: ./deploy.sh dev starts what is down"] if ill else []
+    problems = [f"{', '.join(ill)}: {_starts(settings)} starts what is down"] if ill else []
     problems += state.problems if state else []
     return {
         "is_ok": not problems,
@@ -367,6 +437,10 @@ def _status(settings: Settings, state: State | None) -> _Status:
         ],
         "warehouse": state.as_dict() if state else None,
     }
+
+
+def _starts(settings: Settings) -> str:
+    return f"./deploy.sh {'prod' if settings.is_production else 'dev'}"
 
 
 def _log(settings: Settings, name: str) -> Path:

@@ -22,9 +22,6 @@ from ecommerce_dw.settings import PROJECT_DIR, Settings
 
 DAG_ID = "ecommerce_etl_pipeline"
 
-#: Login of the web UI. It listens on loopback alone and is for development.
-UI_USER = UI_PASSWORD = "admin"
-
 #: Variables of another installation that must not reach our programs.
 _FOREIGN_PREFIXES = ("AIRFLOW__", "PG", "DBT_", "AIRFLOW_CONN_", "AIRFLOW_VAR_")
 _FOREIGN_NAMES = {
@@ -76,6 +73,11 @@ def _generated_secrets(settings: Settings) -> dict[str, str]:
     return made
 
 
+def local_url(settings: Settings) -> str:
+    """Address of the UI on this machine, whatever proxy is before it."""
+    return f"http://localhost:{settings.airflow_port}"
+
+
 def airflow_options(settings: Settings) -> dict[str, dict[str, str]]:
     """Airflow's configuration, section → option → value. Figures behind it: docs/decisions/0050."""
     keys = installation_secrets(settings)
@@ -89,7 +91,7 @@ def airflow_options(settings: Settings) -> dict[str, dict[str, str]]:
         "parallelism": "4",
         "fernet_key": keys["fernet_key"],
         "auth_manager": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
-        "simple_auth_manager_users": f"{UI_USER}:admin",
+        "simple_auth_manager_users": f"{settings.airflow_admin_user}:admin",
         "simple_auth_manager_passwords_file": str(home / "passwords.json"),
         "execution_api_server_url": f"{api_server_url(settings)}/execution/",
     }
@@ -120,10 +122,10 @@ def airflow_options(settings: Settings) -> dict[str, dict[str, str]]:
         "api": {
             "host": "127.0.0.1" if settings.has_own_airflow else "0.0.0.0",
             "port": str(settings.airflow_port),
-            "base_url": f"http://localhost:{settings.airflow_port}",
+            "base_url": settings.airflow_base_url if settings.is_production else local_url(settings),
             "workers": "1",
             "secret_key": keys["api_secret_key"],
-            "instance_name": "E-commerce warehouse (development)",
+            "instance_name": f"E-commerce warehouse{'' if settings.is_production else ' (development)'}",
         },
         "api_auth": {"jwt_secret": keys["jwt_secret"]},
         "usage_data_collection": {"enabled": "False"},
@@ -194,7 +196,8 @@ def write_configuration(settings: Settings) -> str:
     parser.write(buffer)
     text = buffer.getvalue()
     write_private(home / "airflow.cfg", text)
-    write_private(home / "passwords.json", json.dumps({UI_USER: UI_PASSWORD}) + "\n")
+    login = {settings.airflow_admin_user: settings.airflow_admin_password.get_secret_value()}
+    write_private(home / "passwords.json", json.dumps(login) + "\n")
     write_private(password_file(settings), _password_lines(settings))
     # Airflow looks for airflow_local_settings.py in this folder.
     link = home / "config"
@@ -212,14 +215,19 @@ def password_file(settings: Settings) -> Path:
 
 def own_variables(settings: Settings) -> dict[str, str]:
     """The variables that `./deploy.sh env` prints and every program of the platform gets, but for PATH."""
-    variables = settings.environment() | {
-        "AIRFLOW_HOME": str(airflow_home(settings)),
-        "PGHOST": settings.host,
-        "PGPORT": str(settings.warehouse_port),
-        "PGDATABASE": settings.warehouse_db,
-        "PGUSER": settings.warehouse_user,
-        "PGPASSFILE": str(password_file(settings)),
-    }
+    variables = (
+        settings.environment()
+        | {
+            "AIRFLOW_HOME": str(airflow_home(settings)),
+            "PGHOST": settings.host,
+            "PGPORT": str(settings.warehouse_port),
+            "PGDATABASE": settings.warehouse_db,
+            "PGUSER": settings.warehouse_user,
+            "PGSSLMODE": settings.warehouse_sslmode,
+            "PGPASSFILE": str(password_file(settings)),
+        }
+        | ({"PGSSLROOTCERT": settings.warehouse_sslrootcert} if settings.warehouse_sslrootcert else {})
+    )
     if settings.has_own_airflow:  # an image has its compiled files beside the sources
         variables["PYTHONPYCACHEPREFIX"] = str(settings.home / "cache" / "python")
     return variables

@@ -62,7 +62,7 @@ def prepare(settings: Settings) -> str:
     owner = settings.warehouse_user
     where = f"{settings.host}:{settings.warehouse_port}"
     databases = [settings.warehouse_db, *([] if settings.airflow_db_host else [settings.airflow_db])]
-    connection = _first_connection(settings, where)
+    connection = first_connection(settings)
     try:
         with connection.cursor() as cursor:
             number = connection.server_version
@@ -136,9 +136,15 @@ def database_sizes(settings: Settings) -> dict[str, int]:
     return sizes
 
 
-def _first_connection(settings: Settings, where: str) -> psycopg2.extensions.connection:
-    # The warehouse's database may not be there yet; `postgres` is on nearly every server.
+def first_connection(settings: Settings) -> psycopg2.extensions.connection:
+    """A connection as the owner to the server, whose warehouse database may not be there yet.
+
+    Raises:
+        PlatformError: It does not answer or refuses the login; the message says what to check.
+    """
+    where = f"{settings.host}:{settings.warehouse_port}"
     failures: list[str] = []
+    # `postgres` is on nearly every server.
     for database in (settings.warehouse_db, "postgres", "template1"):
         try:
             return connect(settings, database)

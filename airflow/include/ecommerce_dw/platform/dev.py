@@ -18,7 +18,7 @@ from rich.console import Console
 from ecommerce_dw import db
 from ecommerce_dw.migrations import migrate
 from ecommerce_dw.platform import database, orchestrator
-from ecommerce_dw.platform.configuration import DAG_ID, UI_PASSWORD, UI_USER, write_configuration
+from ecommerce_dw.platform.configuration import DAG_ID, write_configuration
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.orchestrator import DagRun, TaskState
 from ecommerce_dw.platform.sample import (
@@ -28,6 +28,7 @@ from ecommerce_dw.platform.sample import (
     generate_sample,
     remember_landing,
 )
+from ecommerce_dw.platform.screen import Screen
 from ecommerce_dw.platform.summary import Summary, read_summary
 from ecommerce_dw.settings import NoLandingFolderError, Settings, is_url
 
@@ -49,37 +50,13 @@ class DevRequest:
     has_ui: bool
 
 
-class _Screen:
-    """Prints a line per step, with the seconds it took."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.began = time.monotonic()
-
-    @contextlib.contextmanager
-    def step(self, doing: str) -> Iterator[list[str]]:
-        began = time.monotonic()
-        result = [doing]
-        with self.console.status(f"{doing} …") as status:
-            self._status = status
-            yield result
-        self.console.print(
-            f"[green]✔[/green] {result[-1]} [dim]({time.monotonic() - began:.1f} s)[/dim]",
-            highlight=False,
-            soft_wrap=True,
-        )
-
-    def progress(self, text: str) -> None:
-        self._status.update(f"{text} …")
-
-
 def dev(settings: Settings, request: DevRequest, console: Console) -> None:
     """Bring the platform up, give it data, run the pipeline once where there is something to do, sum up.
 
     Raises:
         PlatformError: A step failed, or the pipeline did; everything done before is kept.
     """
-    screen = _Screen(console)
+    screen = Screen(console)
     if request.landing is not None:
         source = request.source or SOURCE
         remember_landing(settings, source, request.landing)
@@ -192,7 +169,7 @@ def make_raw_tables(settings: Settings) -> None:
         connection.close()
 
 
-def _look_at_landing(settings: Settings, request: DevRequest, screen: _Screen) -> dt.date | None:
+def _look_at_landing(settings: Settings, request: DevRequest, screen: Screen) -> dt.date | None:
     """The greatest date that landed of a source that is not the sample; None where all are asked for.
 
     Raises:
@@ -243,7 +220,7 @@ def _takes_sample(settings: Settings, request: DevRequest) -> bool:
     return True
 
 
-def _make_sample(settings: Settings, request: DevRequest, screen: _Screen) -> Sample:
+def _make_sample(settings: Settings, request: DevRequest, screen: Screen) -> Sample:
     today = dt.datetime.now(dt.UTC).date()
     with screen.step("Sample data") as result:
 
@@ -267,7 +244,7 @@ def _make_sample(settings: Settings, request: DevRequest, screen: _Screen) -> Sa
     return sample
 
 
-def _run_pipeline(settings: Settings, request: DevRequest, landed: dt.date | None, screen: _Screen) -> DagRun:
+def _run_pipeline(settings: Settings, request: DevRequest, landed: dt.date | None, screen: Screen) -> DagRun:
     """Run the pipeline where there is something to do; the run that tells how things are.
 
     Args:
@@ -321,7 +298,7 @@ def _parameters(request: DevRequest, landed: dt.date | None, interval_date: dt.d
     return parameters
 
 
-def _follow(settings: Settings, run_id: str, screen: _Screen) -> DagRun:
+def _follow(settings: Settings, run_id: str, screen: Screen) -> DagRun:
     console = screen.console
     ended: dict[str, TaskState] = {}
     marks = {"success": "[green]✔[/green]", "up_for_retry": "[yellow]↻[/yellow]", "skipped": "[dim]-[/dim]"}
@@ -373,9 +350,9 @@ def _print_summary(settings: Settings, request: DevRequest, run: DagRun, console
     analyst, password = settings.role_login("analyst")
     console.print()
     if request.has_ui:
+        login = f"{settings.airflow_admin_user} / {settings.airflow_admin_password.get_secret_value()}"
         console.print(
-            f"  Airflow        {settings.airflow_base_url}   {UI_USER} / {UI_PASSWORD} "
-            "(for development, this machine only)",
+            f"  Airflow        {settings.airflow_base_url}   {login} (for development, this machine only)",
             highlight=False,
             soft_wrap=True,
         )

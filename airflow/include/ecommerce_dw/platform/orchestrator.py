@@ -83,6 +83,19 @@ class DagRun:
 
 
 @dataclass(frozen=True)
+class AirflowChange:
+    """Another Airflow than the one that the metadata is for.
+
+    Attributes:
+        migrated: Version that migrated it last; None where this home does not know.
+        installed: Version that is installed now.
+    """
+
+    migrated: str | None
+    installed: str
+
+
+@dataclass(frozen=True)
 class TaskState:
     """A task of a run: its state in Airflow's words, the try it is at, and how long that took (s)."""
 
@@ -100,18 +113,22 @@ def components(settings: Settings, *, has_ui: bool = True) -> list[Component]:
     """
     names = [f"worker-{number}" for number in range(1, settings.airflow_workers + 1)]
     redis = [redis_component(settings)] if names and not settings.redis_host else []
-    return redis + [Component(name, airflow_command(name, has_ui=has_ui)) for name in (*COMPONENTS, *names)]
+    return redis + [
+        Component(name, airflow_command(settings, name, has_ui=has_ui)) for name in (*COMPONENTS, *names)
+    ]
 
 
-def airflow_command(name: str, *, has_ui: bool = True) -> tuple[str, ...]:
+def airflow_command(settings: Settings, name: str, *, has_ui: bool = True) -> tuple[str, ...]:
     """Command line of a component: one of `COMPONENTS`, `worker`, or `worker-N` where a host has several."""
     airflow = str(Path(sys.prefix) / "bin" / "airflow")
     # Task logs are read from the same disk, so no log servers, whose ports another Airflow may use.
     if name.startswith("worker"):
         worker = (airflow, "celery", "worker", "--skip-serve-logs", "--without-mingle", "--without-gossip")
         return worker if name == "worker" else (*worker, "--celery-hostname", f"{name}@%h")
+    # Behind a proxy that is named, its word for the caller's address and scheme counts.
+    proxied = ("--proxy-headers",) if settings.is_production and settings.airflow_url else ()
     return {
-        "api-server": (airflow, "api-server", "--apps", "all" if has_ui else "execution"),
+        "api-server": (airflow, "api-server", "--apps", "all" if has_ui else "execution", *proxied),
         "scheduler": (airflow, "scheduler", "--skip-serve-logs"),
         "dag-processor": (airflow, "dag-processor"),
         "triggerer": (airflow, "triggerer", "--skip-serve-logs"),
@@ -186,6 +203,7 @@ def register_connection(settings: Settings) -> subprocess.Popen[bytes] | None:
         "schema": settings.warehouse_db,
         "login": settings.warehouse_user,
         "password": settings.warehouse_password.get_secret_value(),
+        "extra": settings.tls,
     }
     wanted = json.dumps({CONNECTION_ID: login})
     file = airflow_home(settings) / "connections.json"
@@ -247,16 +265,26 @@ def start_components(settings: Settings, configuration: str, *, has_ui: bool = T
     unwanted = [name for name in processes.remembered(settings.home) if name not in wanted]
     processes.stop(settings.home, stale + unwanted)  # also what a killed component left behind
     missing = [name for name in wanted if processes.find(settings.home, name) is None]
-    if "api-server" in missing and not port_is_free(settings.airflow_port):
-        raise PlatformError(
-            f"Port {settings.airflow_port} on 127.0.0.1 is in use by another program. Stop that program, or "
-            "set AIRFLOW_PORT to a free port (in .env or the environment) and run again."
-        )
+    if "api-server" in missing:
+        need_free_port(settings)
     environment = program_environment(settings)
     for name in missing:
         component, current = wanted[name]
         processes.start(component, settings.home, environment, current)
     return missing
+
+
+def need_free_port(settings: Settings) -> None:
+    """Find out before the api-server is started whether it can have its port.
+
+    Raises:
+        PlatformError: It belongs to another program.
+    """
+    if not port_is_free(settings.airflow_port):
+        raise PlatformError(
+            f"Port {settings.airflow_port} on 127.0.0.1 is in use by another program. Stop that program, or "
+            "set AIRFLOW_PORT to a free port (in .env or the environment) and run again."
+        )
 
 
 def wait_until_healthy(settings: Settings, *, timeout: float = 120.0) -> None:
@@ -366,6 +394,48 @@ def _has_answering_worker(settings: Settings) -> bool:
         return bool(answering_workers(settings))
     except (OSError, OperationalError):
         return False
+
+
+def running_tasks(settings: Settings) -> list[str]:
+    """The tasks that run now, of any DAG, as `<dag>.<task>`."""
+    rows = _rows(
+        settings, "select dag_id || '.' || task_id from task_instance where state = 'running' order by 1"
+    )
+    return [name for (name,) in rows]
+
+
+def parse_errors(settings: Settings, since: dt.datetime) -> list[str] | None:
+    """Errors of the DAG files as they are now.
+
+    Returns:
+        `<file>: <error>`; None while the pipeline's file was not read since that time.
+    """
+    errors = _rows(
+        settings, "select filename, stacktrace from import_error where timestamp > %(at)s", {"at": since}
+    )
+    if errors:
+        return [f"{name}: {text.strip()}" for name, text in errors]
+    is_read = _rows(
+        settings,
+        "select 1 from dag where dag_id = %(dag)s and last_parsed_time > %(at)s",
+        {"dag": DAG_ID, "at": since},
+    )
+    return [] if is_read else None
+
+
+def metadata_revision(settings: Settings) -> str | None:
+    """The revision Airflow's metadata is at; None where there is none yet."""
+    rows = _rows(settings, "select version_num from alembic_version")
+    return str(rows[0][0]) if rows else None
+
+
+def airflow_change(settings: Settings) -> AirflowChange | None:
+    """What a migration would change about the metadata; None where there is none yet, or it is up to date."""
+    stamp = _metadata_stamp(settings)
+    migrated = _migrated_version(settings)
+    if stamp is None or stamp == migrated:
+        return None
+    return AirflowChange(migrated.split()[0] if migrated else None, version("apache-airflow"))
 
 
 def running(settings: Settings) -> dict[str, Started]:
@@ -659,5 +729,5 @@ def _migrated_version(settings: Settings) -> str | None:
 
 def _metadata_stamp(settings: Settings) -> str | None:
     """Airflow's version and the revision its metadata is at; None when there is no metadata."""
-    rows = _rows(settings, "select version_num from alembic_version")
-    return f"{version('apache-airflow')} {settings.airflow_db} {rows[0][0]}" if rows else None
+    revision = metadata_revision(settings)
+    return f"{version('apache-airflow')} {settings.airflow_db} {revision}" if revision else None
