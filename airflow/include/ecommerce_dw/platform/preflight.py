@@ -124,7 +124,7 @@ def check_environment(settings: Settings) -> Iterator[Finding]:
     if settings.has_workers:
         yield Finding(
             "environment",
-            "Workers of their own are for ./deploy.sh dev and for containers; here the scheduler runs the tasks.",
+            "Workers are for ./deploy.sh dev and for containers; here the scheduler runs the tasks.",
             "AIRFLOW_WORKERS, REDIS_HOST",
             "Leave both out.",
         )
