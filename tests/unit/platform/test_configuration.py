@@ -88,6 +88,22 @@ def test_variables_of_another_installation_are_left_out(
     assert environment["NO_PROXY"] == "example.org,127.0.0.1,localhost"
 
 
+def test_the_variables_of_an_object_store_reach_the_tasks(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {
+        "AWS_PROFILE": "nightly",
+        "AWS_ENDPOINT_URL": "http://store.example",
+        "AWS_REGION": "eu-west-1",
+        "GOOGLE_APPLICATION_CREDENTIALS": "/keys/nightly.json",
+        "AZURE_STORAGE_ACCOUNT_NAME": "nightly",
+        "LANDING_ECOMMERCE": "s3://bucket/ecommerce",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert given.items() <= program_environment(settings).items()
+
+
 def test_ui_login_is_the_one_that_is_shown(settings: Settings) -> None:
     write_configuration(settings)
     assert json.loads((airflow_home(settings) / "passwords.json").read_text()) == {"admin": "admin"}

@@ -46,19 +46,17 @@ class LandedFile:
 
 @dataclass(frozen=True)
 class LandingZone:
-    """What lies in one source's landing setting.
+    """What lies in one source's landing zone.
 
     Attributes:
         files: What the contracts' patterns name, by date and path; those without a date first.
         unmatched: Paths that no pattern names; listed, never refused.
         unreadable: Paths that could not be looked at, with the reason.
-        exists: Whether it is there.
     """
 
     files: tuple[LandedFile, ...]
     unmatched: tuple[str, ...]
     unreadable: tuple[tuple[str, str], ...]
-    exists: bool
 
 
 def pattern_expression(pattern: str) -> re.Pattern[str]:
@@ -153,4 +151,4 @@ def discover(landing: Landing, contracts: Mapping[str, Contract]) -> LandingZone
             break
         else:
             unmatched.append(listed.path)
-    return LandingZone(in_order(files), tuple(sorted(unmatched)), tuple(unreadable), landing.exists())
+    return LandingZone(in_order(files), tuple(sorted(unmatched)), tuple(unreadable))

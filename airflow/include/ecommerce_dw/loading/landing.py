@@ -112,9 +112,6 @@ class Landing(Protocol):
             LandingError: It cannot be reached.
         """
 
-    def exists(self) -> bool:
-        """Whether it is there."""
-
     def at(self, path: str) -> Location:
         """Where a file of it lies, or would lie."""
 
@@ -234,10 +231,6 @@ class LocalLanding:
                     yield Listed(
                         prefix + entry.name, LocalFile(Path(entry.path)), partial(_form_of_entry, entry)
                     )
-
-    def exists(self) -> bool:
-        """See `Landing.exists`."""
-        return self._folder.is_dir()
 
     def at(self, path: str) -> Location:
         """See `Landing.at`."""

@@ -101,10 +101,6 @@ class ObjectLanding:
         except (BaseError, OSError, ValueError) as error:
             raise self._unreachable("could not be listed", error) from error
 
-    def exists(self) -> bool:
-        """See `Landing.exists`: a prefix needs no making, and listing a missing bucket fails."""
-        return True
-
     def at(self, path: str) -> Location:
         """See `Landing.at`."""
         return _ObjectFile(self, path, None)
