@@ -96,6 +96,8 @@ def airflow_options(settings: Settings) -> dict[str, dict[str, str]]:
     if platform.system() == "Linux":
         # What the scheduler has imported is shared with its workers only when they are forked.
         core["mp_start_method"] = "fork"
+    # A rolled api-server is away for a while: then tasks of services go on without it, and nobody gives them up.
+    absence = 30 if settings.has_own_airflow else 120
     if settings.has_workers:
         core |= {"executor": "CeleryExecutor", "parallelism": "16"}
     return {
@@ -112,10 +114,11 @@ def airflow_options(settings: Settings) -> dict[str, dict[str, str]]:
             "scheduler_idle_sleep_time": "0.2",
             # A killed task is noticed within a minute; by default a rerun would wait for five.
             "task_instance_heartbeat_sec": "5",
-            "task_instance_heartbeat_timeout": "30",
+            "task_instance_heartbeat_timeout": str(absence),
             "task_instance_heartbeat_timeout_detection_interval": "5",
             "orphaned_tasks_check_interval": "30",
         },
+        **({} if settings.has_own_airflow else {"workers": {"max_failed_heartbeats": str(absence // 5)}}),
         "dag_processor": {"parsing_processes": "1", "min_file_process_interval": "60"},
         "api": {
             "host": "127.0.0.1" if settings.has_own_airflow else "0.0.0.0",
