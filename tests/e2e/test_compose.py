@@ -161,7 +161,7 @@ class Stack:
             time.sleep(0.1)
         raise AssertionError(f"{task_id} did not start within {seconds} s")
 
-    def wait_for_end(self, run_id: str, seconds: float = 420) -> str:
+    def wait_for_end(self, run_id: str, seconds: float = 900) -> str:
         """Wait for the end of a run; its state."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

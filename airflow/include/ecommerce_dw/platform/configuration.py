@@ -96,7 +96,7 @@ def airflow_options(settings: Settings) -> dict[str, dict[str, str]]:
     if platform.system() == "Linux":
         # What the scheduler has imported is shared with its workers only when they are forked.
         core["mp_start_method"] = "fork"
-    # A rolled api-server is away for a while: then tasks of services go on without it, and nobody gives them up.
+    # Seconds. A rolled api-server is away for a while: tasks of services go on, and nobody gives them up.
     absence = 30 if settings.has_own_airflow else 120
     if settings.has_workers:
         core |= {"executor": "CeleryExecutor", "parallelism": "16"}
