@@ -153,6 +153,8 @@ def _celery_options(settings: Settings) -> dict[str, dict[str, str]]:
             "worker_concurrency": "2",
             # The default asks for a process per core, at every look, for a handful of tasks.
             "sync_parallelism": "1",
+            # The default of 1 s is too short on a busy machine; three of them in a row fail a task.
+            "operation_timeout": "10",
             "task_logs_to_stdout": _json_logs(settings),
         },
         # A task that a dead worker held is tried again by the scheduler, which misses its heartbeat. Only a
