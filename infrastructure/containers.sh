@@ -46,7 +46,10 @@ LANDING_ROOT (see .env.example), and always serve the UI." 2
     write_settings
     printf containers >"$home/mode"
     "${compose[@]}" build init
-    "${compose[@]}" up --detach --remove-orphans --scale "airflow-worker=$workers"
+    # What changed is rolled, the workers last: they end the tasks they have, for which the others have to be there.
+    "${compose[@]}" up --detach --remove-orphans airflow-apiserver
+    "${compose[@]}" up --detach --no-deps airflow-scheduler airflow-dag-processor airflow-triggerer
+    "${compose[@]}" up --detach --no-deps --scale "airflow-worker=$workers" airflow-worker
     in_tool ecommerce-dw platform dev "${arguments[@]}"
 }
 

@@ -61,6 +61,15 @@ def test_services_reach_the_api_server_by_its_host(tmp_path: Path) -> None:
     assert options["api"]["host"] == "0.0.0.0"
 
 
+def test_tasks_of_services_bear_a_rolled_api_server(tmp_path: Path) -> None:
+    def limits(settings: Settings) -> tuple[str, dict[str, str]]:
+        options = airflow_options(settings)
+        return options["scheduler"]["task_instance_heartbeat_timeout"], options.get("workers", {})
+
+    assert limits(settings_of(tmp_path)) == ("30", {})
+    assert limits(settings_of(tmp_path, airflow_host="api")) == ("120", {"max_failed_heartbeats": "24"})
+
+
 def test_given_keys_are_used_and_none_is_made(tmp_path: Path) -> None:
     keys = {"airflow_fernet_key": "f", "airflow_jwt_secret": "j", "airflow_api_secret_key": "a"}
     assert installation_secrets(settings_of(tmp_path, **keys)) == {

@@ -48,7 +48,7 @@ def start(component: str) -> None:
 @command.command()
 def healthy() -> None:
     """Exit with 0 when what this container has become is at work, else say why not and exit with 1."""
-    from ecommerce_dw.platform.services import problem_of
+    from ecommerce_dw.platform.health import problem_of
 
     file = _started_file()
     if file.exists() and (problem := problem_of(get_settings(), file.read_text())):

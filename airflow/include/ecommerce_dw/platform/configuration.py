@@ -98,6 +98,8 @@ def airflow_options(settings: Settings) -> dict[str, dict[str, str]]:
     if platform.system() == "Linux":
         # What the scheduler has imported is shared with its workers only when they are forked.
         core["mp_start_method"] = "fork"
+    # Seconds. A rolled api-server is away for a while: tasks of services go on, and nobody gives them up.
+    absence = 30 if settings.has_own_airflow else 120
     if settings.has_workers:
         core |= {"executor": "CeleryExecutor", "parallelism": "16"}
     return {
@@ -114,10 +116,11 @@ def airflow_options(settings: Settings) -> dict[str, dict[str, str]]:
             "scheduler_idle_sleep_time": "0.2",
             # A killed task is noticed within a minute; by default a rerun would wait for five.
             "task_instance_heartbeat_sec": "5",
-            "task_instance_heartbeat_timeout": "30",
+            "task_instance_heartbeat_timeout": str(absence),
             "task_instance_heartbeat_timeout_detection_interval": "5",
             "orphaned_tasks_check_interval": "30",
         },
+        **({} if settings.has_own_airflow else {"workers": {"max_failed_heartbeats": str(absence // 5)}}),
         "dag_processor": {"parsing_processes": "1", "min_file_process_interval": "60"},
         "api": {
             "host": "127.0.0.1" if settings.has_own_airflow else "0.0.0.0",
@@ -152,6 +155,8 @@ def _celery_options(settings: Settings) -> dict[str, dict[str, str]]:
             "worker_concurrency": "2",
             # The default asks for a process per core, at every look, for a handful of tasks.
             "sync_parallelism": "1",
+            # The default of 1 s is too short on a busy machine; three of them in a row fail a task.
+            "operation_timeout": "10",
             "task_logs_to_stdout": _json_logs(settings),
         },
         # A task that a dead worker held is tried again by the scheduler, which misses its heartbeat. Only a

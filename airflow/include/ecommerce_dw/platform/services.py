@@ -1,14 +1,12 @@
-"""Airflow's components as services, each in a container: what goes before them, and their health."""
+"""Airflow's components as services, each in a container: what has to be done before they start."""
 
 from __future__ import annotations
 
-import socket
 import time
 
 import psycopg2
 
 from ecommerce_dw.platform import database, orchestrator
-from ecommerce_dw.platform.broker import answering_workers
 from ecommerce_dw.platform.configuration import write_configuration
 from ecommerce_dw.platform.dev import make_raw_tables
 from ecommerce_dw.settings import PROJECT_DIR, Settings
@@ -42,24 +40,6 @@ def prepare_services(settings: Settings, *, patience: float = 60.0) -> None:
     if orchestrator.health(settings)["scheduler"] != "healthy":
         orchestrator.fail_abandoned_runs(settings)
     orchestrator.finish_registration(settings, connection)
-
-
-def problem_of(settings: Settings, component: str) -> str | None:
-    """Why this host's component is not healthy; None when it is.
-
-    Args:
-        settings: Of this installation.
-        component: One of Airflow's components, or `worker`.
-    """
-    host = socket.getfqdn()
-    if component == "api-server":
-        return None if orchestrator.answers(settings) else "The api-server does not answer."
-    if component == "worker":
-        name = f"celery@{socket.gethostname()}"
-        return None if answering_workers(settings, name=name) else f"{name} does not answer a ping."
-    if orchestrator.has_heartbeat(settings, component, host):
-        return None
-    return f"No heartbeat of the {component} on {host} for {orchestrator.HEARTBEAT_LIMIT:.0f} s."
 
 
 def _wait_for(server: Settings, patience: float) -> None:
