@@ -151,13 +151,11 @@ def test_an_incomplete_configuration_is_refused_with_the_whole_list(production: 
     env = production.checkout.folder / ".env"
     env.write_text("SMTP_HOST=mail.invalid\nDRAIN_SECONDS=60\n")
     env.chmod(0o644)
-    began = time.monotonic()
     done = production.prod("--json")
     production.settings = complete
     production.write_settings()
     env.chmod(0o600)
     assert done.returncode == 1, done.stderr
-    assert time.monotonic() - began < 60  # with the making of the release
     report = json.loads(done.stdout)
     assert not report["is_ok"]
     found = {(finding["check"], finding["where"]) for finding in report["findings"]}
