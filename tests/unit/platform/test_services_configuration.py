@@ -52,7 +52,7 @@ def test_metadata_may_have_a_server_of_their_own(tmp_path: Path) -> None:
     assert (here.metadata.host, here.metadata.warehouse_user) == ("w", "w_owner")
     there = settings_of(tmp_path, warehouse_host="w", airflow_db_host="m", airflow_db_password="secret")
     address = airflow_options(there)["database"]["sql_alchemy_conn"]
-    assert address == "postgresql+psycopg2://airflow:secret@m:5432/airflow"
+    assert address == "postgresql+psycopg2://airflow:secret@m:5432/airflow?sslmode=prefer"
 
 
 def test_services_reach_the_api_server_by_its_host(tmp_path: Path) -> None:
