@@ -43,6 +43,9 @@ from tests.support.s3_server import (
     running,
 )
 
+#: Where no server is installed, Go builds one first, for some minutes.
+pytestmark = pytest.mark.slow
+
 FIRST = dt.date(2026, 1, 1)
 PREFIX = "from/the shop"
 
