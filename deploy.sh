@@ -3,6 +3,9 @@
 set -euo pipefail
 
 readonly NEEDED_MB=2000 # the environment takes 0.9 GB, the sample and its warehouse about 0.5 GB
+# What a release consists of (./deploy.sh prod): all that runs.
+readonly RELEASE_PARTS=(airflow data-generation dbt infrastructure deploy.sh pyproject.toml requirements.lock
+    README.md LICENSE .env.example)
 
 main() {
     find_project
@@ -13,7 +16,7 @@ main() {
             [ -n "$command" ] || exit 2
             exit 0
             ;;
-        dev | stop | status | env | run | psql | logs | test | reset) shift ;;
+        dev | prod | stop | status | env | run | psql | logs | test | reset) shift ;;
         *)
             usage >&2
             die "There is no command '$command'." 2
@@ -25,8 +28,17 @@ main() {
     fi
     isolate
     find_home
+    if [ "$command" != test ] && [ "$command" != prod ]; then
+        # shellcheck source=infrastructure/containers.sh
+        . "$project/infrastructure/containers.sh"
+        if runs_containers || { [ "$command" = dev ] && has_word --containers "$@"; }; then
+            in_containers "$command" "$@"
+            exit
+        fi
+    fi
+    choose_release "$command" "$@"
     case $command in
-        dev | test) ensure_environment ;;
+        dev | test | prod) ensure_environment ;;
         stop)
             if ! has_program; then
                 echo "Nothing runs: there is no environment in $home."
@@ -45,6 +57,7 @@ usage() {
 Usage: ./deploy.sh COMMAND [OPTIONS]        (./deploy.sh COMMAND --help tells more)
 
   dev      From a fresh clone to a running platform with results
+  prod     Into production: preflight, migrate, roll, smoke test; back when something fails
   stop     Stop everything
   status   Is it all right? What runs, and the state of the warehouse in ten lines
   env      Print the shell variables for airflow, dbt, psql, ecommerce-dw:  eval "$(./deploy.sh env)"
@@ -72,11 +85,35 @@ done is not done twice. On a later day it adds the missing days to the sample an
   --scale S       Size of the sample shop; 1 is about 27 orders a day (default 1)
   --seed N        Another seed is another shop (default 42)
   --source NAME   ecommerce (the sample, default), online_retail, or all
-  --landing DIR   Landing folder of the chosen source; remembered for later commands and for the scheduler
+  --landing DIR   Landing folder of the chosen source, or s3://bucket/prefix; remembered for later commands and
+                  for the scheduler
   --no-ui         Without the web UI and the public REST API
+  --workers N     Celery workers run the tasks, in place of the scheduler (needs a redis-server on PATH)
+  --containers    The same as containers (docker-compose.yml), by Docker or Podman with compose; needs no Python.
+                  Remembered for the other commands, until reset. Here --workers is how many there are (1).
 
 Ports in use: set WAREHOUSE_PORT (5433) or AIRFLOW_PORT (8080). For development: the login is admin/admin,
 and everything listens on 127.0.0.1 alone.
+TEXT
+}
+
+help_prod() {
+    cat <<'TEXT'
+Usage: ./deploy.sh prod [OPTIONS]
+
+Deploys this checkout as it is. A copy of it becomes a release in <home>/releases, with an environment of its own.
+Then: a preflight that lists everything wrong at once, and changes nothing when something is; migrations, which
+are additive; every component started from the release, one after the other, each healthy before the next, with
+tasks let finish; a smoke test: a small run into a database of its own. When a step fails, every component goes
+back to the release before. Again, without changes, it starts what is down. Settings: .env, or the environment.
+
+  --check            The preflight alone: exit code 0 when nothing stands against a deployment
+  --json             Findings, or what was done, for machines
+  --rollback         Back to the release before (<home>/previous): its code, on the tables as they are
+  --upgrade-airflow  When another Airflow comes with the release: standstill, backup of its metadata to
+                     BACKUP_DIR, migration. There is no rollback from it but that backup
+
+docs/production.md tells more.
 TEXT
 }
 
@@ -84,7 +121,8 @@ help_stop() {
     cat <<'TEXT'
 Usage: ./deploy.sh stop
 
-Stops Airflow's processes, then the embedded PostgreSQL. Data stays; ./deploy.sh dev goes on from there.
+Stops Airflow's processes, then the embedded PostgreSQL; or the containers. Data stays; ./deploy.sh dev (or prod,
+where that is what ran) goes on from there.
 An external PostgreSQL is left running.
 TEXT
 }
@@ -106,7 +144,8 @@ help_env() {
     cat <<'TEXT'
 Usage: eval "$(./deploy.sh env)"
 
-Prints shell commands that make these work in the current shell, on the running platform:
+Prints shell commands that make these work in the current shell, on the running platform (variables; where it
+runs as containers, functions that call ./deploy.sh run):
   airflow dags test ecommerce_etl_pipeline 2026-01-31
   dbt build
   psql -c 'select * from marts.sales_summary limit 5'
@@ -118,7 +157,8 @@ help_run() {
     cat <<'TEXT'
 Usage: ./deploy.sh run COMMAND [ARGUMENTS]
 
-Runs one command in the environment that ./deploy.sh env describes, in the current folder:
+Runs one command in the environment that ./deploy.sh env describes, in the current folder (where the platform
+runs as containers: in one of them, in the project's folder):
   ./deploy.sh run airflow dags test ecommerce_etl_pipeline 2026-01-31
   ./deploy.sh run ecommerce-dw rejects
 TEXT
@@ -138,7 +178,8 @@ help_logs() {
     cat <<'TEXT'
 Usage: ./deploy.sh logs [COMPONENT] [-f] [-n LINES]
 
-COMPONENT is postgres, api-server, scheduler, dag-processor or triggerer; all of them when left out.
+COMPONENT is postgres, api-server, scheduler, dag-processor, triggerer, or with workers redis and worker-1, …
+(worker, with containers); all of them when left out.
 
   -f, --follow    Keep showing what is added, until Ctrl-C
   -n, --lines N   Lines to begin with (default 50)
@@ -164,7 +205,7 @@ help_reset() {
 Usage: ./deploy.sh reset --yes
 
 Stops the platform and deletes what it made: databases, sample data, Airflow's home, logs. The virtual
-environment stays. Landing folders given by --landing or LANDING_<SOURCE> and an external PostgreSQL are
+environment stays. Of containers: their volumes. Landing folders given by --landing or LANDING_<SOURCE> and an external PostgreSQL are
 not touched.
 TEXT
 }
@@ -185,6 +226,15 @@ wants_help() {
     return 1
 }
 
+has_word() {
+    local word=$1 argument
+    shift
+    for argument in "$@"; do
+        [ "$argument" != "$word" ] || return 0
+    done
+    return 1
+}
+
 # --- where things are ------------------------------------------------------------------------------------
 
 die() {
@@ -200,7 +250,6 @@ find_project() {
         [[ $file = /* ]] || file=$folder/$file
     done
     project=$(cd -P -- "$(dirname -- "$file")" && pwd)
-    readonly project
 }
 
 # A setting: from the environment, else from .env.
@@ -243,6 +292,56 @@ find_home() {
     export ECOMMERCE_DW_HOME=$home
     # Compiled files belong under the home, not beside the sources.
     export PYTHONPYCACHEPREFIX=$home/cache/python
+}
+
+# --- releases --------------------------------------------------------------------------------------------
+
+# In a production home the program is the deployed release's; `prod` makes a release, or goes back to one.
+choose_release() {
+    local command=$1 argument
+    shift
+    case $command in
+        test) ;;
+        prod)
+            for argument in "$@"; do
+                [ "$argument" = --rollback ] || continue
+                [ -L "$home/previous" ] || die "There is no release before the current one in $home."
+                project=$(cd -P -- "$home/previous" && pwd)
+                venv=$project/venv
+                return
+            done
+            make_release
+            ;;
+        *)
+            [ -L "$home/current" ] || return 0
+            [ "$command" != dev ] ||
+                die "$home is a production installation. Set ECOMMERCE_DW_HOME to another folder for development."
+            venv=$(cd -P -- "$home/current" && pwd)/venv
+            ;;
+    esac
+}
+
+# The same files make the same release, so a deployment that is run again goes on with it.
+make_release() {
+    local version name building
+    version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$project/pyproject.toml")
+    name=$version-$(cd -- "$project" && release_files | xargs -0 cksum | sha256sum | cut -c 1-10)
+    release=$home/releases/$name
+    if [ ! -d "$release" ]; then
+        building=$home/releases/.$name.$$
+        mkdir -p -- "$building"
+        (cd -- "$project" && release_files | tar --null --files-from=- -cf -) | tar -C "$building" -xf -
+        mv -T -- "$building" "$release" 2>/dev/null || rm -rf -- "$building" # another one was quicker
+    fi
+    # Settings stay with the checkout: they are the same for every release.
+    [ "$project" -ef "$release" ] || ln -sfn -- "$project/.env" "$release/.env"
+    project=$release
+    venv=$release/venv
+}
+
+release_files() {
+    find "${RELEASE_PARTS[@]}" \( -name __pycache__ -o -path dbt/target -o -path dbt/logs \) -prune \
+        -o -type f -print0 | LC_ALL=C sort -z
 }
 
 has_program() {
@@ -304,7 +403,7 @@ make_environment() {
         # Programs must not run while what they run on is exchanged.
         "$venv/bin/ecommerce-dw" platform stop --quiet || true
     fi
-    echo "Making the virtual environment in $venv (once; downloads about 290 MB) …" >&2
+    echo "Making the virtual environment in $venv (once; downloads about 315 MB) …" >&2
     if [ ! -f "$venv/.complete" ] || ! [ -x "$venv/bin/python" ]; then
         rm -rf -- "$venv"
     fi

@@ -24,7 +24,7 @@ not exist.
 
 | you see | it means | do |
 |---|---|---|
-| `land_files` is skipped | There is no day to simulate: no sample, a sample made with `--end`, or other files in the landing folder. The task's log says which. | Nothing, or what the log says. |
+| `land_files` is skipped | There is no day to simulate: no sample, a sample made with `--end`, other files in the landing folder, or a bucket in place of it. The task's log says which. | Nothing, or what the log says. |
 | `land_files` failed | The landing folder can't be written. | Mend (disk, rights), clear the task. Files appear whole or not at all. |
 
 **Days that were missed** while the platform was down are landed by the next run. **A certain day:** trigger

@@ -18,6 +18,7 @@ import psutil
 
 from ecommerce_dw.platform.postgres import free_port
 from ecommerce_dw.settings import PROJECT_DIR
+from tests.e2e import borrow
 
 #: Starts in a moment and needs no warehouse, so that these tests are about the platform alone.
 SMALL_DAG = """
@@ -67,6 +68,8 @@ _PARTS = (
     "pyproject.toml",
     "requirements.lock",
     ".env.example",
+    "README.md",
+    "LICENSE",
 )
 
 
@@ -192,25 +195,8 @@ def python_for_others() -> str | None:
 
 def _borrow_environment(checkout: Checkout, python: str) -> None:
     venv = checkout.home / "venv"
-    subprocess.run([python, "-m", "venv", "--without-pip", str(venv)], check=True, capture_output=True)
-    site = next(venv.glob("lib/python*/site-packages"))
-    # The first lines win: the package of this checkout, then the packages of the tests' environment.
-    lines = [checkout.folder / "airflow" / "include", checkout.folder / "data-generation"]
-    lines.append(Path(sysconfig.get_paths()["purelib"]))
-    (site / "borrowed.pth").write_text("".join(f"{line}\n" for line in lines))
-    for name, module in {
-        "airflow": "airflow.__main__:main",
-        "ecommerce-dw": "ecommerce_dw.cli:main",
-        "dbt": "dbt.cli.main:cli",
-    }.items():
-        module_name, function = module.split(":")
-        script = venv / "bin" / name
-        # As pip writes it where the path has spaces.
-        script.write_text(
-            f"#!/bin/sh\n'''exec' '{venv / 'bin' / 'python'}' \"$0\" \"$@\"\n' '''\n"
-            f"import sys\nfrom {module_name} import {function}\nsys.exit({function}())\n"
-        )
-        script.chmod(0o755)
+    borrow.make_environment(venv, python)
+    borrow.install(venv, checkout.folder)
     sums = subprocess.run(
         ["cksum", "requirements.lock", "pyproject.toml"],
         cwd=checkout.folder,

@@ -12,6 +12,7 @@ import click
 COMMANDS = {
     "accept": "Take a refused file although too many of its rows fail, or a failed expectation.",
     "build": "Build the layers with dbt.",
+    "container": "What the containers of docker-compose.yml run.",
     "contracts": "Check the data contracts and write what is derived from them.",
     "dictionary": "Write the data dictionary from contracts and dbt.",
     "docs": "Build and serve dbt's documentation.",

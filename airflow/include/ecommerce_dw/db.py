@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import psycopg2
 import psycopg2.extensions
-from sqlalchemy import URL
 
 from ecommerce_dw.settings import Role, Settings, get_settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 #: A psycopg2 connection, under the name the package's signatures use.
 Connection: TypeAlias = psycopg2.extensions.connection
@@ -59,6 +61,8 @@ def connect(
         password=password,
         application_name=application_name,
         connect_timeout=10,
+        sslmode=settings.warehouse_sslmode,
+        sslrootcert=settings.warehouse_sslrootcert or None,
     )
     with connection.cursor() as cursor:
         cursor.execute("set timezone to 'UTC'")
@@ -86,6 +90,8 @@ def transaction(
 
 def sqlalchemy_url(role: Role = "owner", *, settings: Settings | None = None) -> URL:
     """The warehouse's address for SQLAlchemy, with the driver named (a bare one would mean psycopg 3)."""
+    from sqlalchemy import URL  # a third of a second, which most of who connect do not need
+
     settings = settings or get_settings()
     user, password = settings.role_login(role)
     return URL.create(
@@ -95,6 +101,7 @@ def sqlalchemy_url(role: Role = "owner", *, settings: Settings | None = None) ->
         host=settings.host,
         port=settings.warehouse_port,
         database=settings.warehouse_db,
+        query=settings.tls,
     )
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import resource
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,14 +16,14 @@ from ecommerce_dw import db, pipeline
 from ecommerce_dw.contracts.model import Contract
 from ecommerce_dw.contracts.reader import read_contracts
 from ecommerce_dw.loading.dating import GreatestDate, greatest_date
-from ecommerce_dw.loading.discover import LandedFile, is_passed_over, match_path, to_timestamp
-from ecommerce_dw.loading.stream import (
-    FileReader,
-    RefusedFileError,
+from ecommerce_dw.loading.discover import LandedFile, match_path
+from ecommerce_dw.loading.landing import (
+    LocalFile,
     UnreadableFileError,
-    hash_file,
-    read_header,
+    is_passed_over,
+    landing_of,
 )
+from ecommerce_dw.loading.stream import FileReader, RefusedFileError, hash_file, read_header
 from ecommerce_dw.one_process import alone, steps_after_load, take
 from ecommerce_dw.quality.apart import checkpoints_apart
 from ecommerce_dw.settings import Settings
@@ -71,7 +69,7 @@ class IngestSummary:
 
     Attributes:
         run_id: Name of the run in `ops.runs`.
-        source, path: Whose file, and its path below the source's landing folder.
+        source, path: Whose file, and its path below the source's landing zone.
         is_new_version: Whether its bytes were not loaded yet.
         version: 1, or more for a correction.
         business_date: The file's; None where it has no date.
@@ -129,7 +127,7 @@ def ingest(
 ) -> IngestSummary:
     """Take one file to the published marts.
 
-    The landing folder is the archive, so the file is copied there under its name first (one that lies there
+    The landing zone is the archive, so the file is copied there under its name first (one that lies there
     already stays). The same bytes once more change nothing; other bytes under the name are a correction.
     Other files of the source that wait there are loaded with it, as by every run.
 
@@ -145,6 +143,7 @@ def ingest(
         UnusableFileError: It cannot be read, no pattern names it, its header is wrong, it is about a day to
             come. Nothing was changed.
         NoWarehouseError: There are no tables yet.
+        ecommerce_dw.loading.landing.LandingError: The landing zone cannot be reached. Nothing was changed.
         RefusedIngestError: Too many of its rows break the contract. `marts` is as it was.
         ecommerce_dw.one_process.RunIsGoingError: A run of the pipeline is going.
         ecommerce_dw.pipeline.CheckFailedError: A checkpoint stopped it; `marts` is as it was.
@@ -217,15 +216,15 @@ class _StepClock:
 
 
 def _land(settings: Settings, file: Path, source: str, today: dt.date) -> str:
-    """Copy a usable file into its landing folder; its path there."""
+    """Copy a usable file into its landing zone; its path there."""
     contracts = read_contracts(settings.contracts_dir)
     if source not in contracts:
         raise UnusableFileError(f"There is no source {source!r}; there are {', '.join(sorted(contracts))}.")
     if not file.is_file():
         raise UnusableFileError(f"{file} is no file. Nothing was changed.")
-    landing = settings.landing(source)
-    is_there = file.resolve().is_relative_to(landing.resolve())
-    path = file.resolve().relative_to(landing.resolve()).as_posix() if is_there else file.name
+    landing = landing_of(settings, source)
+    local = LocalFile(file)
+    path = landing.path_of(file) or file.name
     found = match_path(path, contracts[source].values())
     if found is None or any(is_passed_over(part) for part in path.split("/")):
         patterns = ", ".join(contract.layout.pattern for contract in contracts[source].values())
@@ -235,24 +234,16 @@ def _land(settings: Settings, file: Path, source: str, today: dt.date) -> str:
         )
     contract, name_date, _ = found
     try:
-        _check(contract, file, path, name_date, today)
+        _check(contract, local, path, name_date, today)
     except (RefusedFileError, UnreadableFileError) as error:
         raise UnusableFileError(f"{file}: {error} Nothing was changed.") from error
-    target = landing / path
-    if not is_there and not (target.is_file() and hash_file(target) == hash_file(file)):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        building = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            shutil.copyfile(file, building)
-            with building.open("rb") as copied:
-                os.fsync(copied.fileno())
-            building.replace(target)
-        finally:
-            building.unlink(missing_ok=True)
+    is_there = landing.path_of(file) is not None
+    if not is_there and not (landing.holds(path) and hash_file(landing.at(path)) == hash_file(local)):
+        landing.put(path, file)
     return path
 
 
-def _check(contract: Contract, file: Path, path: str, name_date: dt.date | None, today: dt.date) -> None:
+def _check(contract: Contract, file: LocalFile, path: str, name_date: dt.date | None, today: dt.date) -> None:
     """Find out before it is landed whether a file cannot load at all.
 
     Raises:
@@ -260,11 +251,7 @@ def _check(contract: Contract, file: Path, path: str, name_date: dt.date | None,
         UnreadableFileError: It cannot be read.
         UnusableFileError: It is about a day to come.
     """
-    status = file.stat()
-    landed = LandedFile(
-        contract, path, file, name_date, None, status.st_size, to_timestamp(status.st_mtime_ns)
-    )
-    reader = FileReader(file, is_gzip=landed.is_gzip)
+    reader = FileReader(file, is_gzip=path.endswith(".gz"))
     try:
         start = b""
         for piece in reader.pieces():
@@ -276,7 +263,7 @@ def _check(contract: Contract, file: Path, path: str, name_date: dt.date | None,
         reader.close()
     found: GreatestDate | None = None
     if name_date is None:
-        found = greatest_date(landed)
+        found = greatest_date(LandedFile(contract, path, file, None, None, reader.form))
         if found is None:
             raise UnusableFileError(
                 f"{file}: no row has a date (YYYY-MM-DD) in its column "
@@ -303,7 +290,7 @@ def _load(settings: Settings, source: str, path: str, run_id: str) -> _LedgerEnt
     if entry is None:
         raise RefusedIngestError(
             f"{path} was not loaded: {counts['files_failed']} files could not be read. It lies in "
-            f"{settings.landing(source)}; `ecommerce-dw load --source {source}` says more. "
+            f"{settings.landing_address(source)}; `ecommerce-dw load --source {source}` says more. "
             "Nothing was published."
         )
     if entry.status != "loaded":

@@ -21,6 +21,7 @@ from ecommerce_dw.contracts.model import Contract
 from ecommerce_dw.contracts.reader import read_contracts
 from ecommerce_dw.loading.dating import date_files
 from ecommerce_dw.loading.discover import LandedFile, discover
+from ecommerce_dw.loading.landing import landing_of
 from ecommerce_dw.loading.ledger import Known, in_effect, is_settled, is_to_be_tried_again, read_known
 from ecommerce_dw.loading.reload import Reload
 from ecommerce_dw.loading.stream import hash_file
@@ -51,7 +52,7 @@ class PlannedFile:
     """A file that was asked for, and what becomes of it.
 
     Attributes:
-        source, entity, business_date, path: Whose, of which day, where in the landing folder.
+        source, entity, business_date, path: Whose, of which day, where in the landing zone.
         action: See `ACTIONS`.
         rows: Of it in raw now.
     """
@@ -201,7 +202,7 @@ def plan(settings: Settings, reload: Reload, *, is_full_refresh: bool = False) -
             others: list[str] = []
             for source, entities in sorted(contracts.items()):
                 known = read_known(connection, source)
-                landed = date_files(discover(settings.landing(source), entities), known).files
+                landed = date_files(discover(landing_of(settings, source), entities), known).files
                 chosen = _chosen(source, landed, known, reload, rows)
                 files += chosen
                 others += [
@@ -328,7 +329,7 @@ def _chosen(
 def _action(file: LandedFile, entry: Known | None) -> Action:
     if entry is None:
         return "new"
-    if entry.bytes != file.bytes or hash_file(file.full_path) != entry.sha256:
+    if entry.bytes != file.bytes or hash_file(file.location) != entry.sha256:
         return "changed"
     if entry.status == "refused" or is_to_be_tried_again(entry, file):
         return "refused before"

@@ -213,6 +213,12 @@ def parse(settings: Settings | None = None) -> Path:
     return target
 
 
+def begin_with_parse(made: Path, settings: Settings) -> None:
+    """Let runs start from a parse that was made elsewhere (with an image), where they have no newer one."""
+    if made.exists():
+        _share_parse(made.parent, settings)
+
+
 def prepare(run_id: str, *, settings: Settings | None = None) -> None:
     """Import dbt and let it read the project, inside `parsed_once`: what the first layer would begin with.
 

@@ -14,6 +14,7 @@ from ecommerce_dw.contracts.model import Contract
 from ecommerce_dw.contracts.reader import ContractError, read_contract, read_contracts
 from ecommerce_dw.loading.dating import GreatestDate, date_files, greatest_date
 from ecommerce_dw.loading.discover import discover, match_path
+from ecommerce_dw.loading.landing import LocalLanding
 from ecommerce_dw.loading.ledger import Known
 from ecommerce_dw.settings import PROJECT_DIR
 
@@ -74,10 +75,10 @@ def test_a_file_without_a_date_in_its_name_is_about_its_greatest_date(
     (tmp_path / ("sales.csv.gz" if is_gzip else "sales.csv")).write_bytes(
         gzip.compress(text) if is_gzip else text
     )
-    [file] = discover(tmp_path, {"sales": contract}).files
+    [file] = discover(LocalLanding(tmp_path), {"sales": contract}).files
     assert file.business_date is None
     assert greatest_date(file) == expected
-    [dated] = date_files(discover(tmp_path, {"sales": contract}), {}).files
+    [dated] = date_files(discover(LocalLanding(tmp_path), {"sales": contract}), {}).files
     assert dated.business_date == (expected.date if expected else None)
 
 
@@ -85,22 +86,23 @@ def test_a_file_longer_than_a_piece_is_read_to_its_end(contract: Contract, tmp_p
     rows = [f"2026-03-05,C{number},{number},2.50\n" for number in range(200_000)]
     rows[150_000] = "2026-03-06,C1,1,2\n"
     (tmp_path / "sales.csv").write_text(HEADER + "".join(rows))
-    [file] = discover(tmp_path, {"sales": contract}).files
+    [file] = discover(LocalLanding(tmp_path), {"sales": contract}).files
     assert greatest_date(file) == GreatestDate(dt.date(2026, 3, 6), 150_002)
 
 
 def test_what_the_ledger_knows_is_not_opened(contract: Contract, tmp_path: Path) -> None:
     path = tmp_path / "sales.csv"
     path.write_text(HEADER + "2026-03-05,C1,1,2\n")
-    zone = discover(tmp_path, {"sales": contract})
+    zone = discover(LocalLanding(tmp_path), {"sales": contract})
     [file] = zone.files
     known = Known(
-        1, 1, "sales", dt.date(2026, 1, 1), "loaded", file.bytes, file.modified_at, "", "", False, 1
+        *(1, 1, "sales", dt.date(2026, 1, 1), "loaded", file.bytes, file.form.modified_at, None),
+        *("", "", False, 1),
     )
     [dated] = date_files(zone, {"sales.csv": known}).files
     assert dated.business_date == dt.date(2026, 1, 1), "as the ledger has it"
     os.utime(path, (1, 1))
-    [dated] = date_files(discover(tmp_path, {"sales": contract}), {"sales.csv": known}).files
+    [dated] = date_files(discover(LocalLanding(tmp_path), {"sales": contract}), {"sales.csv": known}).files
     assert dated.business_date == dt.date(2026, 3, 5), "looked at again"
     other = dataclasses.replace(known, bytes=file.bytes + 1)
     [dated] = date_files(zone, {"sales.csv": other}).files

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecommerce_dw.contracts.model import Column, Contract, FileLayout
+from ecommerce_dw.loading.landing import LocalFile, UnreadableFileError
 from ecommerce_dw.loading.spellings import _search, _search_large
 from ecommerce_dw.loading.stream import (
     FileReader,
     RecordStream,
-    UnreadableFileError,
     fetch_records,
     read_header,
     records,
@@ -116,7 +116,7 @@ def test_records_are_found_again_in_a_second_reading(tmp_path: Path) -> None:
     stream, _ = stream_of(file.read_bytes())
     wanted = [2, 2 * 700 + 2, 2 * 12_346 + 1, 2 * 19_999 + 1]
 
-    found = list(fetch_records(file, is_gzip=False, stream=stream, wanted=wanted))
+    found = list(fetch_records(LocalFile(file), is_gzip=False, stream=stream, wanted=wanted))
 
     assert [line for line, _ in found] == wanted
     assert [record.split(b",")[0] for _, record in found] == [b"0", b"700", b"12346", b"19999"]
@@ -144,7 +144,7 @@ def test_fields_are_read_as_copy_reads_them(record: bytes, fields: list[bytes]) 
 def test_a_file_that_changes_while_it_is_read_is_not_taken(tmp_path: Path) -> None:
     file = tmp_path / "things.csv"
     file.write_bytes(b"a,b,c\n")
-    reader = FileReader(file, is_gzip=False)
+    reader = FileReader(LocalFile(file), is_gzip=False)
     pieces = reader.pieces()
     next(pieces)
     with file.open("ab") as more:

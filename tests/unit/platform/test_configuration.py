@@ -36,7 +36,7 @@ def test_files_with_secrets_are_private(settings: Settings) -> None:
     write_configuration(settings)
     for path in (
         settings.home / "secrets.json",
-        settings.home / "pgpass",
+        airflow_home(settings) / "pgpass",
         airflow_home(settings) / "airflow.cfg",
         airflow_home(settings) / "passwords.json",
     ):
@@ -56,7 +56,7 @@ def test_password_with_special_characters_survives(settings: Settings) -> None:
     parser = configparser.ConfigParser()
     parser.read(airflow_home(settings) / "airflow.cfg")
     assert "p%25a" in parser["database"]["sql_alchemy_conn"]
-    assert "warehouse:p%a\\:s\\\\s w'ord" in (settings.home / "pgpass").read_text()
+    assert "warehouse:p%a\\:s\\\\s w'ord" in (airflow_home(settings) / "pgpass").read_text()
 
 
 def test_same_settings_write_the_same_file(settings: Settings) -> None:
@@ -82,9 +82,26 @@ def test_variables_of_another_installation_are_left_out(
     monkeypatch.setenv("AIRFLOW_HOME", "/elsewhere")
     monkeypatch.setenv("NO_PROXY", "example.org")
     environment = program_environment(settings)
-    assert not foreign.keys() & environment.keys()
+    assert foreign.keys() & environment.keys() == {"PGSSLMODE"}
+    assert environment["PGSSLMODE"] == settings.warehouse_sslmode != foreign["PGSSLMODE"]
     assert environment["AIRFLOW_HOME"] == str(airflow_home(settings))
     assert environment["NO_PROXY"] == "example.org,127.0.0.1,localhost"
+
+
+def test_the_variables_of_an_object_store_reach_the_tasks(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {
+        "AWS_PROFILE": "nightly",
+        "AWS_ENDPOINT_URL": "http://store.example",
+        "AWS_REGION": "eu-west-1",
+        "GOOGLE_APPLICATION_CREDENTIALS": "/keys/nightly.json",
+        "AZURE_STORAGE_ACCOUNT_NAME": "nightly",
+        "LANDING_ECOMMERCE": "s3://bucket/ecommerce",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert given.items() <= program_environment(settings).items()
 
 
 def test_ui_login_is_the_one_that_is_shown(settings: Settings) -> None:

@@ -101,8 +101,8 @@ def test_remembered_landing_is_what_settings_say(
 ) -> None:
     folder = tmp_path / 'it\'s a "shop" with spaces'
     folder.mkdir()
-    remember_landing(settings, "online_retail", folder)
-    remember_landing(settings, "ecommerce", tmp_path)
+    remember_landing(settings, "online_retail", str(folder))
+    remember_landing(settings, "ecommerce", str(tmp_path))
     assert settings.landing("online_retail") == folder
     assert settings.landing("ecommerce") == tmp_path
     monkeypatch.setenv("LANDING_ONLINE_RETAIL", str(tmp_path))

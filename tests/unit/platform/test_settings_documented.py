@@ -11,10 +11,28 @@ import pytest
 from pydantic import SecretStr
 
 from ecommerce_dw.commands.platform import command as platform_command
-from ecommerce_dw.settings import PROJECT_DIR, Settings
+from ecommerce_dw.settings import PROJECT_DIR, Settings, secret_names
 
-#: Read by deploy.sh before there is a Python to ask, or one per source.
-NOT_FIELDS = {"PYTHON", "INSTALLER", "LANDING_ECOMMERCE", "LANDING_ONLINE_RETAIL", "LANDING_SALES"}
+#: Read by deploy.sh before there is a Python to ask.
+OF_DEPLOY_SH = {"PYTHON", "INSTALLER", "COMPOSE", "COMPOSE_PROFILES"}
+
+#: Read by docker-compose.yml.
+OF_COMPOSE = {
+    "COMPOSE_PROJECT_NAME",
+    "LANDING_ROOT",
+    "ECOMMERCE_DW_IMAGE",
+    "PYTHON_IMAGE",
+    "POSTGRES_IMAGE",
+    "REDIS_IMAGE",
+}
+
+#: These, or one per source, or one per secret.
+NOT_FIELDS = (
+    OF_DEPLOY_SH
+    | OF_COMPOSE
+    | {"LANDING_ECOMMERCE", "LANDING_ONLINE_RETAIL", "LANDING_SALES"}
+    | {f"{name}_FILE" for name in secret_names()}
+)
 
 
 def documented() -> dict[str, str]:
@@ -24,6 +42,26 @@ def documented() -> dict[str, str]:
 
 def test_env_example_documents_every_setting_and_no_other() -> None:
     assert set(documented()) - NOT_FIELDS == {name.upper() for name in Settings.model_fields}
+
+
+def test_every_secret_may_come_from_a_file_and_says_so() -> None:
+    assert {name for name in documented() if name.endswith("_FILE")} == {
+        f"{name}_FILE" for name in secret_names()
+    }
+
+
+def test_every_setting_is_used() -> None:
+    sources = [
+        path.read_text()
+        for folder in ("airflow", "data-generation", "dbt")
+        for path in sorted((PROJECT_DIR / folder).rglob("*"))
+        if path.suffix in (".py", ".sql", ".yml") and path.name != "settings.py"
+    ]
+    own = (PROJECT_DIR / "airflow/include/ecommerce_dw/settings.py").read_text()
+    for name in Settings.model_fields:
+        # Outside the class, or by a property of it.
+        is_used = any(f".{name}" in source for source in sources) or f"self.{name}" in own
+        assert is_used, f"{name.upper()} is documented and nothing reads it"
 
 
 def test_env_example_shows_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,6 +76,8 @@ def test_env_example_shows_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None
             value = value.get_secret_value()
         if isinstance(value, bool):
             assert shown == str(value).lower()
+        elif value is None:
+            assert shown == "", name
         elif isinstance(value, Path):
             assert PROJECT_DIR / shown == value
         else:
@@ -49,8 +89,19 @@ def test_env_example_names_every_source() -> None:
         path.name.upper() for path in Settings(_env_file=None).contracts_dir.iterdir() if path.is_dir()
     }
     assert {f"LANDING_{source}" for source in sources} == {
-        name for name in documented() if name.startswith("LANDING_")
+        name for name in documented() if name.startswith("LANDING_") and name not in OF_COMPOSE
     }
+
+
+def test_settings_outside_python_are_used() -> None:
+    scripts = "".join(
+        (PROJECT_DIR / name).read_text() for name in ("deploy.sh", "infrastructure/containers.sh")
+    )
+    assert {name for name in OF_DEPLOY_SH if f"setting {name})" not in scripts} == set()
+    composed = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", (PROJECT_DIR / "docker-compose.yml").read_text()))
+    assert OF_COMPOSE - set(composed) == set()
+    for name in OF_COMPOSE - {"LANDING_ROOT"}:
+        assert documented()[name] == composed[name], name
 
 
 def commands() -> dict[str, click.Command]:

@@ -333,8 +333,8 @@ class _Book:
                     happened=f"The newest loaded file of {source} is of {newest}, {days} days before {date}, "
                     "the day the run is about. Its contract allows less. The run went on; what is published "
                     f"for {source} ends there.",
-                    where=[f"landing folder {self.settings.landing(source)}"],
-                    todo="See whether the producer's files arrived in the landing folder under the names the "
+                    where=[f"landing zone {self.settings.landing_address(source)}"],
+                    todo="See whether the producer's files arrived in the landing zone under the names the "
                     "contract gives (`ecommerce-dw status` lists what it ignores). Late files are picked "
                     "up by the next run.",
                     run_id=run_id,
@@ -380,7 +380,7 @@ class _Book:
                     f"delivered up to {source_newest}. Its contract allows {allowed} days before the day the "
                     f"run is about ({date}). The run went on; what is published shows the days since then "
                     f"without {entity}.",
-                    where=[f"files {contract.layout.pattern} in {self.settings.landing(source)}"],
+                    where=[f"files {contract.layout.pattern} in {self.settings.landing_address(source)}"],
                     todo="See whether the producer's export of this entity failed, or its files have other "
                     "names than the contract gives (`ecommerce-dw load` lists what no contract names). Late "
                     "files are picked up by the next run.",

@@ -19,6 +19,7 @@ from ecommerce_dw.ingest import (
     UnusableFileError,
     ingest,
 )
+from ecommerce_dw.loading.landing import LandingError
 from ecommerce_dw.one_process import RunIsGoingError
 from ecommerce_dw.pipeline import CheckFailedError
 from ecommerce_dw.settings import get_settings
@@ -32,7 +33,7 @@ from ecommerce_dw.transform import BuildError
 def command(file: Path, source: str, as_json: bool) -> None:
     """Take one FILE to the published marts: load, checkpoints, builds with their tests, publication.
 
-    The file is copied into the source's landing folder under its name. The same bytes once more change
+    The file is copied into the source's landing zone under its name. The same bytes once more change
     nothing; other bytes under the name are a correction of the file. A file of the source `sales` without a
     date in its name is about its greatest Date.
 
@@ -50,7 +51,7 @@ def command(file: Path, source: str, as_json: bool) -> None:
                 run_id=run_id,
                 progress=lambda step: status.update(f"{step.replace('_', ' ')} …"),
             )
-    except UnusableFileError as error:
+    except (UnusableFileError, LandingError) as error:
         _fail(2, str(error), as_json=as_json)
     except (RefusedIngestError, RunIsGoingError, CheckFailedError, BuildError, LockHeldError) as error:
         _fail(1, str(error), as_json=as_json)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import click
 
 from ecommerce_dw.loading import LoadSummary, load
+from ecommerce_dw.loading.landing import LandingError
 from ecommerce_dw.settings import get_settings
 
 
@@ -23,7 +24,9 @@ from ecommerce_dw.settings import get_settings
     type=click.DateTime(["%Y-%m-%d"]),
     help="Files with a later date stay where they are. Default: the greatest date that has landed.",
 )
-@click.option("--verify", is_flag=True, help="Hash every file, also those whose size and time are unchanged.")
+@click.option(
+    "--verify", is_flag=True, help="Hash every file, also those whose size and time (or etag) are unchanged."
+)
 @click.option("--workers", type=click.IntRange(1), help="Files loaded side by side. Default: LOAD_WORKERS.")
 @click.option("--run-id", help="The run this belongs to, kept in the ledger.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -52,6 +55,8 @@ def command(
             )
         except LookupError as error:
             raise click.UsageError(str(error)) from error
+        except LandingError as error:
+            raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(summary), default=str, indent=2))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import json
 import os
@@ -10,26 +11,32 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 import psycopg2
+from pydantic import ValidationError
 from rich.console import Console
 
 from ecommerce_dw.platform import database, orchestrator, processes
+from ecommerce_dw.platform.broker import socket_file
 from ecommerce_dw.platform.configuration import (
     as_started,
     foreign_names,
     own_variables,
     program_environment,
     program_path,
+    write_configuration,
 )
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.postgres import PostgresError, binaries_dir
-from ecommerce_dw.settings import Settings, get_settings
+from ecommerce_dw.settings import SecretFileError, Settings, get_settings, is_url, read_settings
 from ecommerce_dw.state import State, headline, read_state
+
+if TYPE_CHECKING:
+    from ecommerce_dw.platform.preflight import Finding
 
 
 class _ComponentStatus(TypedDict):
@@ -55,15 +62,12 @@ class _Status(TypedDict):
     warehouse: dict[str, Any] | None
 
 
-_LOGS = ("postgres", *orchestrator.COMPONENTS)
-
-
 @contextlib.contextmanager
 def _errors() -> Iterator[None]:
     """Show the errors a person can act on without a traceback."""
     try:
         yield
-    except (PlatformError, PostgresError, psycopg2.OperationalError) as error:
+    except (PlatformError, PostgresError, SecretFileError, psycopg2.OperationalError) as error:
         raise click.ClickException(str(error).strip()) from error
     except KeyboardInterrupt:
         click.echo(
@@ -72,6 +76,13 @@ def _errors() -> Iterator[None]:
             err=True,
         )
         sys.exit(130)
+
+
+class _LandingAddress(click.Path):
+    """A folder that is there, or the URL of a bucket."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if is_url(value) else super().convert(value, param, ctx)
 
 
 @click.group()
@@ -87,18 +98,20 @@ def command() -> None:
 @click.option("--source", help="ecommerce, online_retail or all.")
 @click.option(
     "--landing",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Landing folder of the chosen source.",
+    type=_LandingAddress(exists=True, file_okay=False, resolve_path=True),
+    help="Landing folder of the chosen source, or s3://bucket/prefix.",
 )
 @click.option("--no-ui", is_flag=True, help="Without the web UI.")
+@click.option("--workers", type=click.IntRange(min=0), help="Celery workers that run the tasks.")
 def dev(
     days: int | None,
     end: dt.datetime | None,
     scale: float | None,
     seed: int | None,
     source: str | None,
-    landing: Path | None,
+    landing: str | None,
     no_ui: bool,
+    workers: int | None,
 ) -> None:
     """From an environment to a running platform with results."""
     with _errors():  # around the imports, too: they take long enough to be interrupted
@@ -107,19 +120,81 @@ def dev(
         from ecommerce_dw.platform.sample import SampleRequest
 
         settings = get_settings()
+        if workers is not None and settings.has_own_airflow:
+            settings = settings.model_copy(update={"airflow_workers": workers})
         if source not in (None, "all"):
             known = sorted(path.name for path in settings.contracts_dir.iterdir() if path.is_dir())
             if source not in known:
                 raise click.UsageError(f"There is no source {source}; there are {', '.join(known)} and all.")
         if landing and source == "all":
             raise click.UsageError(
-                "--landing names the folder of one source: give that source with --source, or set "
+                "--landing names where one source's files lie: give that source with --source, or set "
                 "LANDING_<SOURCE> for each in .env."
             )
         sample = SampleRequest(days, end.date() if end else None, seed, scale)
-        request = DevRequest(source, landing.resolve() if landing else None, sample, not no_ui)
+        request = DevRequest(source, landing, sample, not no_ui)
         with only_one(settings):
             bring_up(settings, request, Console())
+
+
+@command.command()
+@click.option("--check", "is_check", is_flag=True, help="The preflight alone.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--rollback", "is_rollback", is_flag=True, help="Back to the release before.")
+@click.option("--upgrade-airflow", is_flag=True, help="Migrate Airflow's metadata, in a standstill.")
+def prod(is_check: bool, as_json: bool, is_rollback: bool, upgrade_airflow: bool) -> None:
+    """Bring this release into service, or say everything that stands against it."""
+    with _errors():
+        from ecommerce_dw.platform import production
+        from ecommerce_dw.platform.preflight import invalid_settings, preflight
+
+        try:
+            settings = read_settings()
+        except ValidationError as error:
+            _show_findings(invalid_settings(error), as_json=as_json)
+            return
+        console = Console(stderr=as_json)
+        if is_check:
+            findings = preflight(settings, may_migrate_airflow=upgrade_airflow)
+            _show_findings(findings, as_json=as_json)
+            return
+        try:
+            if is_rollback:
+                done = production.roll_back(settings, console)
+            else:
+                done = production.deploy(settings, console, may_migrate_airflow=upgrade_airflow)
+        except production.RefusedError as refused:
+            _show_findings(refused.findings, as_json=as_json)
+            return
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(done), indent=2))
+        return
+    for finding in done.findings:
+        click.echo(_finding_text(finding))
+    came_from = f" (before: {done.before})" if done.before and done.before != done.release else ""
+    click.echo(f"{done.release} is in service{came_from}.")
+
+
+def _show_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
+    """Print them all; exit code 1 when one of them is an error."""
+    errors = sum(finding.level == "error" for finding in findings)
+    if as_json:
+        shown = {"is_ok": not errors, "findings": [finding.as_dict() for finding in findings]}
+        click.echo(json.dumps(shown, indent=2))
+    else:
+        for finding in findings:
+            click.echo(_finding_text(finding))
+        click.echo(f"{errors} errors, {len(findings) - errors} warnings. Nothing was changed.")
+    if errors:
+        sys.exit(1)
+
+
+def _finding_text(finding: Finding) -> str:
+    return (
+        f"{finding.level.upper():<8} {finding.check}: {finding.problem}\n"
+        f"         where: {finding.where}\n"
+        f"         do:    {finding.advice}"
+    )
 
 
 @command.command()
@@ -224,13 +299,16 @@ def psql(arguments: tuple[str, ...]) -> None:
 
 
 @command.command()
-@click.argument("component", required=False, type=click.Choice(_LOGS))
+@click.argument("component", required=False)
 @click.option("--follow", "-f", is_flag=True, help="Keep showing what is added.")
 @click.option("--lines", "-n", type=click.IntRange(min=0), default=50, help="Lines to begin with.")
 def logs(component: str | None, follow: bool, lines: int) -> None:
     """Show the logs of a component."""
     settings = get_settings()
-    names = [component] if component else list(_LOGS)
+    known = ["postgres", *orchestrator.component_names(settings)]
+    if component and component not in known:
+        raise click.UsageError(f"There is no component {component}; there are {', '.join(known)}.")
+    names = [component] if component else known
     files = {name: _log(settings, name) for name in names}
     for name, file in files.items():
         for line in processes.tail(file, lines):
@@ -260,6 +338,11 @@ def reset(yes: bool) -> None:
     from ecommerce_dw.platform.dev import only_one
 
     settings = get_settings()
+    if (settings.home / "current").is_symlink():
+        raise click.ClickException(
+            f"{settings.home} is a production installation, and reset deletes data. Nothing was changed. "
+            f"When that is meant, ./deploy.sh stop and delete {settings.home} yourself."
+        )
     made = [settings.home / name for name in _MADE]
     if not yes:
         there = "\n".join(f"  {path}" for path in made if path.exists() or path.is_symlink())
@@ -289,9 +372,9 @@ _MADE = (
     "landing",
     "dbt",
     "data_docs",
+    "redis",
     "run",
     "secrets.json",
-    "pgpass",
     "sample.json",
     "landing.env",
 )
@@ -303,7 +386,10 @@ def _settings_in_use() -> Settings:
 
 
 def _stop(settings: Settings) -> list[str]:
-    stopped = processes.stop(settings.home, orchestrator.COMPONENTS)
+    names = [name for name in orchestrator.component_names(settings) if name != "redis"]
+    stopped = processes.stop(settings.home, names)
+    stopped += processes.stop(settings.home, ["redis"])  # the workers' last words go through it
+    shutil.rmtree(socket_file(settings).parent, ignore_errors=True)
     if settings.is_embedded:
         server = database.embedded(settings)
         if server.is_running():
@@ -326,10 +412,10 @@ def _status(settings: Settings, state: State | None) -> _Status:
         if server != "stopped":
             server = "no answer"
             click.echo(str(error).strip(), err=True)
-    components["postgres"] = {"health": server, "pid": pid, "port": settings.warehouse_port}
+    components["postgres"] = {"health": server, "pid": pid, "port": int(settings.address.rpartition(":")[2])}
     health = orchestrator.health(settings)
     running = orchestrator.running(settings)
-    for name in orchestrator.COMPONENTS:
+    for name in orchestrator.component_names(settings):
         started = running.get(name)
         components[name] = {
             "health": health[name],
@@ -337,7 +423,7 @@ def _status(settings: Settings, state: State | None) -> _Status:
             "port": settings.airflow_port if name == "api-server" else None,
         }
     ill = [f"{name} is {part['health']}" for name, part in components.items() if not _is_well(part)]
-    problems = [f"{', '.join(ill)}: ./deploy.sh dev starts what is down"] if ill else []
+    problems = [f"{', '.join(ill)}: {_starts(settings)} starts what is down"] if ill else []
     problems += state.problems if state else []
     return {
         "is_ok": not problems,
@@ -351,6 +437,10 @@ def _status(settings: Settings, state: State | None) -> _Status:
         ],
         "warehouse": state.as_dict() if state else None,
     }
+
+
+def _starts(settings: Settings) -> str:
+    return f"./deploy.sh {'prod' if settings.is_production else 'dev'}"
 
 
 def _log(settings: Settings, name: str) -> Path:
@@ -379,6 +469,8 @@ def _follow(files: dict[str, Path], *, is_single: bool) -> None:
 
 
 def _need_configuration(settings: Settings) -> None:
+    if not settings.has_own_airflow:
+        write_configuration(settings)  # each container has its own
     if not (settings.home / "airflow" / "airflow.cfg").exists():
         raise PlatformError("The platform was not set up yet. Run ./deploy.sh dev first.")
 

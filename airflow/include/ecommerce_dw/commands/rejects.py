@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from ecommerce_dw.loading.decisions import DecisionError
+from ecommerce_dw.loading.landing import LandingError, landing_of
 from ecommerce_dw.loading.review import export_rejects, list_rejects, suggest_name
 from ecommerce_dw.settings import get_settings
 
@@ -69,7 +70,7 @@ def list_command(
 def export_command(path: str, source: str | None, out: Path | None) -> None:
     """Export the open rejected rows of the file PATH, byte for byte, under the file's header.
 
-    Correct them and drop the file into the landing folder as an additional part of its day; when their
+    Correct them and drop the file into the landing zone as an additional part of its day; when their
     keys load from there, the rejected rows are settled.
     """
     settings = get_settings()
@@ -83,5 +84,8 @@ def export_command(path: str, source: str | None, out: Path | None) -> None:
     else:
         out.write_bytes(exported.content)
         click.echo(f"{exported.rows:,} rows written to {out}.")
-    target = settings.landing(exported.source) / suggest_name(settings, exported)
+    try:
+        target = landing_of(settings, exported.source).at(suggest_name(settings, exported))
+    except LandingError as error:
+        raise click.ClickException(str(error)) from error
     click.echo(f"Correct them and save the file as {target}", err=True)

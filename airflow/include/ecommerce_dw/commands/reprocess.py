@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from ecommerce_dw.db import LockHeldError
+from ecommerce_dw.loading.landing import LandingError
 from ecommerce_dw.loading.reload import Reload
 from ecommerce_dw.one_process import RunIsGoingError
 from ecommerce_dw.pipeline import CheckFailedError
@@ -48,6 +49,8 @@ def command(
         planned = plan(settings, reload, is_full_refresh=full_refresh)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    except LandingError as error:
+        raise click.ClickException(str(error)) from error
     if not as_json:
         click.echo(planned.markdown())
     done: dict[str, object] | None = None
@@ -59,7 +62,7 @@ def command(
                 done = reprocess(
                     settings, planned, run_id=run_id, progress=lambda step: status.update(f"{step} …")
                 )
-        except (RunIsGoingError, CheckFailedError, BuildError, LockHeldError) as error:
+        except (LandingError, RunIsGoingError, CheckFailedError, BuildError, LockHeldError) as error:
             raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(json.dumps({"plan": planned.as_dict(), "done": done}, default=str))

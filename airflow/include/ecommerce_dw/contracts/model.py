@@ -54,7 +54,7 @@ class FileLayout:
     """How the files of an entity look.
 
     Attributes:
-        pattern: Path below the source's landing folder, with `{date}` for the business date
+        pattern: Path below the source's landing zone, with `{date}` for the business date
             (YYYY-MM-DD) and `{part}` for an optional part, e.g. `orders/dt={date}/orders{part}.csv`; or with
             `{name}` for any name, which need not hold a date.
         delimiter: One character.

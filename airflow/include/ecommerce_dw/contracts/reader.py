@@ -571,7 +571,7 @@ def _layout(root: _Node) -> FileLayout:
     is_dated = pattern.count("{date}") + pattern.count("{name}") == 1 and pattern.count("{part}") == 1
     if not is_dated or re.search(r"[*?\\]|^/|\.\.", pattern):
         path.fail(
-            "Expected a path below the landing folder with {date} and {part} once each, such as "
+            "Expected a path below the landing zone with {date} and {part} once each, such as "
             "orders/dt={date}/orders{part}.csv; {name}, any name, may stand for {date}."
         )
     if not pattern.endswith("{part}.csv"):

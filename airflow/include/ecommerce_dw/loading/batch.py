@@ -19,9 +19,11 @@ from ecommerce_dw.db import DDL_LOCK
 from ecommerce_dw.loading import ddl, journal
 from ecommerce_dw.loading.copy import Notices, copy_in
 from ecommerce_dw.loading.discover import LandedFile
+from ecommerce_dw.loading.landing import UnreadableFileError
 from ecommerce_dw.loading.ledger import (
     Known,
     commit_with_load_ids,
+    has_form_of,
     insert_attempts,
     is_settled,
     is_to_be_tried_again,
@@ -41,7 +43,6 @@ from ecommerce_dw.loading.stream import (
     RecordStream,
     RefusedFileError,
     TooManyRejectsError,
-    UnreadableFileError,
     fetch_records,
     hash_file,
     read_header,
@@ -223,18 +224,18 @@ class Batch:
         decision = self._context.decisions.get((self._contract.source, file.path)) if entry is None else None
         is_reloaded = False
         if entry is not None and entry.bytes == file.bytes and not is_to_be_tried_again(entry, file):
-            digest = hash_file(file.full_path)
+            digest = hash_file(file.location)
             if digest == entry.sha256 and self._is_to_be_reloaded(file, entry):
                 is_reloaded = True
                 is_waived = entry.is_threshold_waived
             elif digest == entry.sha256:
-                if entry.modified_at != file.modified_at:
+                if not has_form_of(entry, file):
                     cursor.execute(
-                        "update raw.load_ledger set modified_at = %s where file_id = %s",
-                        (file.modified_at, entry.file_id),
+                        "update raw.load_ledger set modified_at = %s, etag = %s where file_id = %s",
+                        (file.form.modified_at, file.form.etag, entry.file_id),
                     )
                 return replace(outcome_of(file, "unchanged"), file_id=entry.file_id)
-        if decision is not None and decision.sha256 == hash_file(file.full_path):
+        if decision is not None and decision.sha256 == hash_file(file.location):
             if decision.decision in ("discard", "withdraw"):
                 return self._set_aside(cursor, file, decision)
             is_waived = decision.decision == "accept"
@@ -255,7 +256,7 @@ class Batch:
                     "",
                     reason="other bytes",
                 )
-        reader = FileReader(file.full_path, is_gzip=file.is_gzip)
+        reader = FileReader(file.location, is_gzip=file.is_gzip)
         pieces = reader.pieces()
         start = b""
         is_whole = True
@@ -286,14 +287,14 @@ class Batch:
             """
             insert into raw.load_ledger (
                 source, entity, business_date, path, part, version, contract_hash, sha256, bytes, modified_at,
-                status, run_id, started_at, finished_at, message
+                etag, status, run_id, started_at, finished_at, message
             )
-            values (%s, %s, %s, %s, %s, 1, %s, %s, %s, %s, %s, %s, %s, clock_timestamp(), %s)
+            values (%s, %s, %s, %s, %s, 1, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp(), %s)
             returning file_id
             """,
             (
                 *(self._contract.source, self._contract.entity, file.business_date, file.path, file.part),
-                *(self._contract.hash, decision.sha256, file.bytes, file.modified_at),
+                *(self._contract.hash, decision.sha256, file.bytes, file.form.modified_at, file.form.etag),
                 *(status, self._context.run_id, self._started_at, message),
             ),
         )
@@ -363,7 +364,7 @@ class Batch:
     def _reopen(self, entry: _Opened) -> None:
         assert entry.header is not None
         entry.reader.close()
-        entry.reader = FileReader(entry.file.full_path, is_gzip=entry.file.is_gzip)
+        entry.reader = FileReader(entry.file.location, is_gzip=entry.file.is_gzip)
         entry.content = _after(entry.reader.pieces(), entry.header.length)
         entry.conversion_lines, entry.rule_lines, entry.duplicate_lines = [], [], {}
 
@@ -655,7 +656,7 @@ class Batch:
             rows_read=read,
             rows_loaded=read - rejected if is_loaded else 0,
             rows_rejected=rejected,
-            bytes=entry.reader.bytes,
+            bytes=entry.reader.form.bytes,
             message=message,
             file_id=entry.file_id,
             index_seconds=entry.index_seconds,
@@ -681,7 +682,8 @@ class Batch:
                     *(entry.file_id, self._contract.source, self._contract.entity),
                     *(entry.file.business_date, entry.file.path, entry.file.part),
                     entry.known.version + 1 if entry.known else 1,
-                    *(self._contract.hash, entry.reader.sha256, entry.reader.bytes, entry.reader.modified_at),
+                    *(self._contract.hash, entry.reader.sha256, entry.reader.form.bytes),
+                    *(entry.reader.form.modified_at, entry.reader.form.etag),
                     entry.header.raw if entry.header else None,
                     *(outcome.rows_read, outcome.rows_loaded, outcome.rows_rejected, entry.status),
                     entry.is_waived and entry.status == "loaded",
@@ -693,13 +695,13 @@ class Batch:
             """
             insert into raw.load_ledger (
                 file_id, source, entity, business_date, path, part, version, contract_hash, sha256, bytes,
-                modified_at, header, rows_read, rows_loaded, rows_rejected, status, is_threshold_waived,
-                run_id, started_at, message, finished_at
+                modified_at, etag, header, rows_read, rows_loaded, rows_rejected, status,
+                is_threshold_waived, run_id, started_at, message, finished_at
             )
             overriding system value values %s
             """,
             rows,
-            template="(" + ", ".join(["%s"] * 20) + ", clock_timestamp())",
+            template="(" + ", ".join(["%s"] * 21) + ", clock_timestamp())",
             page_size=1000,
         )
 
@@ -741,7 +743,7 @@ def _rejected_records(opened: Iterable[_Opened]) -> Iterator[RejectedRecord]:
             if line in bad:
                 yield RejectedRecord(entry.file_id, line, bad[line].raw, bad[line].reasons, entry.header)
         for line, raw in fetch_records(
-            entry.file.full_path, is_gzip=entry.file.is_gzip, stream=entry.stream, wanted=wanted
+            entry.file.location, is_gzip=entry.file.is_gzip, stream=entry.stream, wanted=wanted
         ):
             reason = entry.duplicate_lines.get(line)
             yield RejectedRecord(entry.file_id, line, raw, (reason,) if reason else (), entry.header)

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 from ecommerce_dw.contracts.model import Contract
 from ecommerce_dw.loading.discover import LandedFile, LandingZone, in_order
-from ecommerce_dw.loading.ledger import Known
+from ecommerce_dw.loading.landing import UnreadableFileError
+from ecommerce_dw.loading.ledger import Known, has_form_of
 from ecommerce_dw.loading.stream import (
     FileReader,
     RefusedFileError,
-    UnreadableFileError,
     read_header,
     split_fields,
 )
@@ -38,7 +38,7 @@ class GreatestDate:
 def date_files(zone: LandingZone, known: Mapping[str, Known]) -> LandingZone:
     """The landing zone with a business date for each file that has one in its name or its content.
 
-    A file that the ledger knows in its present form (size and time) keeps the date it has there and is not
+    A file that the ledger knows in its present form keeps the date it has there and is not
     opened. One that cannot be read, or has no date in it, stays without: the loader says what is wrong.
 
     Args:
@@ -49,7 +49,7 @@ def date_files(zone: LandingZone, known: Mapping[str, Known]) -> LandingZone:
         if file.business_date is not None:
             return file
         entry = known.get(file.path)
-        if entry is not None and (entry.bytes, entry.modified_at) == (file.bytes, file.modified_at):
+        if entry is not None and has_form_of(entry, file):
             return replace(file, business_date=entry.business_date)
         try:
             found = greatest_date(file)
@@ -70,7 +70,7 @@ def greatest_date(file: LandedFile) -> GreatestDate | None:
         UnreadableFileError: The file cannot be read.
     """
     contract = file.contract
-    reader = FileReader(file.full_path, is_gzip=file.is_gzip)
+    reader = FileReader(file.location, is_gzip=file.is_gzip)
     try:
         pieces = reader.pieces()
         start, is_whole = b"", True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import psycopg2.extensions
 
@@ -12,6 +11,7 @@ from ecommerce_dw import db
 from ecommerce_dw.contracts.model import Contract
 from ecommerce_dw.contracts.reader import read_contracts
 from ecommerce_dw.loading import journal
+from ecommerce_dw.loading.landing import landing_of
 from ecommerce_dw.loading.ledger import commit_with_load_ids, path_lock, settle_days, take_out
 from ecommerce_dw.loading.loader import load
 from ecommerce_dw.loading.outcome import FileOutcome
@@ -53,7 +53,7 @@ def find_entry(
     """The ledger's newest version of a path.
 
     Args:
-        path: As the ledger has it, or any path that leads to the file in its landing folder.
+        path: As the ledger has it, or any path or URL that leads to the file in its landing zone.
         source: Needed where two sources have a file of the same path.
 
     Raises:
@@ -62,7 +62,9 @@ def find_entry(
     with connection.cursor() as cursor:
         cursor.execute("select distinct source from raw.load_ledger")
         sources = [source] if source else sorted(row[0] for row in cursor)
-        spellings = {(name, spelling) for name in sources for spelling in _spellings(settings, name, path)}
+        spellings = {
+            (name, spelling) for name in sources for spelling in landing_of(settings, name).spellings(path)
+        }
         cursor.execute(
             """
             select file_id, source, entity, path, version, status, sha256, rows_read, rows_rejected, message
@@ -76,22 +78,13 @@ def find_entry(
     connection.rollback()
     if not found:
         raise DecisionError(
-            f"The ledger has no file {path}. Paths are relative to the source's landing folder; "
+            f"The ledger has no file {path}. Paths are relative to the source's landing zone; "
             "`select source, path from raw.load_ledger` lists them."
         )
     if len(found) > 1:
         names = ", ".join(entry.source for entry in found)
         raise DecisionError(f"{path} is a file of several sources ({names}). Say which with --source.")
     return found[0]
-
-
-def _spellings(settings: Settings, source: str, path: str) -> set[str]:
-    landing = settings.landing(source)
-    spellings = {Path(path).as_posix()}
-    for full_path in (Path(path).absolute(), Path(path).resolve()):
-        if full_path.is_relative_to(landing):
-            spellings.add(full_path.relative_to(landing).as_posix())
-    return spellings
 
 
 def accept(
@@ -133,7 +126,7 @@ def accept(
     outcomes = [outcome for outcome in summary.outcomes if outcome.path == entry.path]
     if not outcomes:
         raise DecisionError(
-            f"{entry.path} is accepted, but it is not in the landing folder any more. "
+            f"{entry.path} is accepted, but it is not in the landing zone any more. "
             "Its rows load when the same bytes are there again."
         )
     return outcomes[0]
@@ -215,10 +208,10 @@ def withdraw(
                 )
                 insert into raw.load_ledger (
                     source, entity, business_date, path, part, version, contract_hash, sha256, bytes,
-                    modified_at, header, status, run_id, finished_at, message
+                    modified_at, etag, header, status, run_id, finished_at, message
                 )
                 select source, entity, business_date, path, part, version + 1, contract_hash, sha256, bytes,
-                    modified_at, header, 'withdrawn', %s, clock_timestamp(),
+                    modified_at, etag, header, 'withdrawn', %s, clock_timestamp(),
                     concat_ws(' ', 'Withdrawn.', nullif(%s, ''))
                 from earlier
                 returning file_id, business_date

@@ -1,19 +1,15 @@
-"""What lies in a source's landing folder, and what of it has to be opened."""
+"""What lies in a source's landing zone, and what of it has to be opened."""
 
 from __future__ import annotations
 
 import datetime as dt
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from ecommerce_dw.contracts.model import Contract
+from ecommerce_dw.loading.landing import FileForm, Landing, Location
 
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-#: Names that producers give to files they are still writing.
-_UNFINISHED_SUFFIXES = (".tmp", ".part")
 _DATE_IN_NAME = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
 
 
@@ -23,21 +19,24 @@ class LandedFile:
 
     Attributes:
         contract: Whose file it is.
-        path: Path relative to the source's landing folder, with `/`: the file's identity.
-        full_path: Where to open it.
+        path: Path relative to the source's landing setting, with `/`: the file's identity.
+        location: Where to open it.
         business_date: The date in its path; None where it has none (`dating.date_files` looks inside).
         part: Name of the additional part of its day (`fix-001`), or None.
-        bytes: Its size.
-        modified_at: Its modification time, in whole microseconds.
+        form: Its size, and what else tells its present state from another.
     """
 
     contract: Contract
     path: str
-    full_path: Path
+    location: Location
     business_date: dt.date | None
     part: str | None
-    bytes: int
-    modified_at: dt.datetime
+    form: FileForm
+
+    @property
+    def bytes(self) -> int:
+        """Its size."""
+        return self.form.bytes
 
     @property
     def is_gzip(self) -> bool:
@@ -47,23 +46,21 @@ class LandedFile:
 
 @dataclass(frozen=True)
 class LandingZone:
-    """What lies in one source's landing folder.
+    """What lies in one source's landing zone.
 
     Attributes:
         files: What the contracts' patterns name, by date and path; those without a date first.
         unmatched: Paths that no pattern names; listed, never refused.
         unreadable: Paths that could not be looked at, with the reason.
-        exists: Whether the folder is there.
     """
 
     files: tuple[LandedFile, ...]
     unmatched: tuple[str, ...]
     unreadable: tuple[tuple[str, str], ...]
-    exists: bool
 
 
 def pattern_expression(pattern: str) -> re.Pattern[str]:
-    """The expression that a path below the landing folder matches when it is a file of this pattern.
+    """The expression that a path below the landing zone matches when it is a file of this pattern.
 
     `{date}` stands for YYYY-MM-DD, `{name}` for any name, `{part}` for nothing or `.<part>`; `.gz` may
     follow.
@@ -79,7 +76,7 @@ def pattern_expression(pattern: str) -> re.Pattern[str]:
 def match_path(
     path: str, contracts: Iterable[Contract]
 ) -> tuple[Contract, dt.date | None, str | None] | None:
-    """The contract, date and part of a path below the landing folder; None where no pattern names it."""
+    """The contract, date and part of a path below the landing zone; None where no pattern names it."""
     for contract in contracts:
         found = pattern_expression(contract.layout.pattern).fullmatch(path)
         if found:
@@ -113,20 +110,23 @@ def in_order(files: Iterable[LandedFile]) -> tuple[LandedFile, ...]:
     return tuple(sorted(files, key=lambda file: (file.business_date or dt.date.min, file.path)))
 
 
-def discover(landing: Path, contracts: Mapping[str, Contract]) -> LandingZone:
-    """Look through a landing folder without opening a file.
+def discover(landing: Landing, contracts: Mapping[str, Contract]) -> LandingZone:
+    """Look through a landing zone without opening a file.
 
     Args:
-        landing: The source's landing folder.
+        landing: The source's.
         contracts: The source's contracts, by entity.
+
+    Raises:
+        ecommerce_dw.loading.landing.LandingError: It cannot be reached.
     """
     expressions = [(pattern_expression(c.layout.pattern), c) for c in contracts.values()]
     files: list[LandedFile] = []
     unmatched: list[str] = []
     unreadable: list[tuple[str, str]] = []
-    for path, entry in _walk(landing, unreadable):
+    for listed in landing.files(unreadable):
         for expression, contract in expressions:
-            found = expression.fullmatch(path)
+            found = expression.fullmatch(listed.path)
             if not found:
                 continue
             try:
@@ -134,56 +134,21 @@ def discover(landing: Path, contracts: Mapping[str, Contract]) -> LandingZone:
             except ValueError:
                 continue
             try:
-                status = entry.stat()
+                form = listed.look()
             except OSError as error:
-                unreadable.append((path, error.strerror or str(error)))
+                unreadable.append((listed.path, error.strerror or str(error)))
                 break
             files.append(
                 LandedFile(
                     contract=contract,
-                    path=path,
-                    full_path=Path(entry.path),
+                    path=listed.path,
+                    location=listed.location,
                     business_date=business_date,
                     part=found.groupdict().get("part"),
-                    bytes=status.st_size,
-                    modified_at=to_timestamp(status.st_mtime_ns),
+                    form=form,
                 )
             )
             break
         else:
-            unmatched.append(path)
-    return LandingZone(in_order(files), tuple(sorted(unmatched)), tuple(unreadable), landing.is_dir())
-
-
-def is_passed_over(name: str) -> bool:
-    """Whether a file or folder of this name is none of the producer's finished ones."""
-    return name.startswith((".", "_")) or name.endswith(_UNFINISHED_SUFFIXES)
-
-
-def to_timestamp(nanoseconds: int) -> dt.datetime:
-    """A file's modification time as PostgreSQL keeps it: whole microseconds, no float in between."""
-    return _EPOCH + dt.timedelta(microseconds=nanoseconds // 1000)
-
-
-def _walk(landing: Path, unreadable: list[tuple[str, str]]) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    pending = [("", str(landing))]
-    seen: set[tuple[int, int]] = set()
-    while pending:
-        prefix, folder = pending.pop()
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            unreadable.append((prefix or ".", error.strerror or str(error)))
-            continue
-        for entry in entries:
-            if is_passed_over(entry.name):
-                continue
-            if entry.is_dir():
-                status = entry.stat()
-                if (status.st_dev, status.st_ino) not in seen:  # a link may lead back up
-                    seen.add((status.st_dev, status.st_ino))
-                    pending.append((f"{prefix}{entry.name}/", entry.path))
-            else:
-                yield f"{prefix}{entry.name}", entry
+            unmatched.append(listed.path)
+    return LandingZone(in_order(files), tuple(sorted(unmatched)), tuple(unreadable))

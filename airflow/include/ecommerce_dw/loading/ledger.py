@@ -57,6 +57,7 @@ class Known:
     status: str
     bytes: int
     modified_at: dt.datetime | None
+    etag: str | None
     sha256: str
     contract_hash: str
     is_threshold_waived: bool
@@ -72,7 +73,7 @@ def read_known(
             """
             select
                 l.path, l.file_id, l.version, l.entity, l.business_date, l.status, l.bytes, l.modified_at,
-                l.sha256, l.contract_hash, l.is_threshold_waived,
+                l.etag, l.sha256, l.contract_hash, l.is_threshold_waived,
                 case
                     when l.status = 'loaded' then l.file_id
                     when l.status <> 'withdrawn' then (
@@ -93,10 +94,20 @@ def read_known(
 
 
 def is_settled(entry: Known, file: LandedFile) -> bool:
-    """Whether the ledger has this file in its present form, as far as size and time tell."""
-    return (entry.bytes, entry.modified_at) == (file.bytes, file.modified_at) and not is_to_be_tried_again(
-        entry, file
-    )
+    """Whether the ledger has this file in its present form, and nothing is left to be tried with it."""
+    return has_form_of(entry, file) and not is_to_be_tried_again(entry, file)
+
+
+def has_form_of(entry: Known, file: LandedFile) -> bool:
+    """Whether the file is the one that was read, as far as size and etag, or else size and time, tell.
+
+    A store's etag is as good as the bytes, while its times are of whole seconds. A file that came from a
+    folder to a bucket, or back, is looked at once.
+    """
+    form = file.form
+    if entry.bytes != form.bytes or entry.etag != form.etag:
+        return False
+    return form.etag is not None or entry.modified_at == form.modified_at
 
 
 def is_to_be_tried_again(entry: Known, file: LandedFile) -> bool:

@@ -20,10 +20,10 @@ from ecommerce_dw.loading.batch import SMALL_FILE, Batch, InconsistentLoadError,
 from ecommerce_dw.loading.copy import Notices
 from ecommerce_dw.loading.dating import date_files
 from ecommerce_dw.loading.discover import LandedFile, LandingZone, discover
+from ecommerce_dw.loading.landing import UnreadableFileError, landing_of
 from ecommerce_dw.loading.ledger import Known, is_settled, read_known, record_attempts
 from ecommerce_dw.loading.outcome import EntityLoad, FileOutcome, LoadSummary, Outcome, outcome_of
 from ecommerce_dw.loading.reload import Reload
-from ecommerce_dw.loading.stream import UnreadableFileError
 from ecommerce_dw.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def load(
     """Load every landed file, up to a business date, that is not loaded in its present form.
 
     Args:
-        settings: Where the landing folders, the contracts and the warehouse are.
+        settings: Where the landing zones, the contracts and the warehouse are.
         source: Only this source's files.
         business_date: Files with a later date stay where they are. None: the greatest date that has landed.
         run_id: The run this belongs to, kept in the ledger.
@@ -69,6 +69,7 @@ def load(
         What happened. A refused or unreadable file is part of it, not an error.
 
     Raises:
+        ecommerce_dw.loading.landing.LandingError: A landing zone cannot be reached.
         ecommerce_dw.loading.ddl.ContractChangeError: A table cannot follow its contract.
         ecommerce_dw.db.LockHeldError: Transform or publish held the lock for too long.
         psycopg2.OperationalError: The warehouse does not answer.
@@ -89,7 +90,7 @@ def load(
         ddl.ensure_indexes(connection, all_contracts)
         known = {name: read_known(connection, name) for name in contracts}
         zones = {
-            name: date_files(discover(settings.landing(name), entities), known[name])
+            name: date_files(discover(landing_of(settings, name), entities), known[name])
             for name, entities in contracts.items()
         }
         if business_date is None:

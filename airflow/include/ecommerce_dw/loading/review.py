@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 from ecommerce_dw import db
 from ecommerce_dw.loading.decisions import DecisionError, find_entry
+from ecommerce_dw.loading.landing import landing_of
 from ecommerce_dw.settings import Settings
 
 
@@ -126,8 +127,9 @@ def suggest_name(settings: Settings, exported: ExportedRejects) -> str:
     path = PurePosixPath(exported.path)
     name = path.name.removesuffix(".gz").removesuffix(".csv")
     stem = name.split(".", 1)[0]
+    landing = landing_of(settings, exported.source)
     for number in itertools.count(1):
         candidate = path.with_name(f"{stem}.fix-{number:03d}.csv")
-        if not (settings.landing(exported.source) / candidate).exists():
+        if not landing.holds(candidate.as_posix()):
             return candidate.as_posix()
     raise AssertionError("unreachable")

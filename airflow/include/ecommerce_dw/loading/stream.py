@@ -10,20 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import zlib
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ecommerce_dw.contracts.model import Contract
-from ecommerce_dw.loading.discover import to_timestamp
+from ecommerce_dw.loading.landing import READ_SIZE, FileChangedError, FileForm, Location, UnreadableFileError
 from ecommerce_dw.loading.spellings import Spellings
 
-#: Bytes read at a time.
-READ_SIZE = 1 << 20
 #: Bytes looked at and numbered at a time: several copies of it stay in the processor's cache, which makes
 #: it four times as quick as with a mebibyte.
 _PIECE = 192 << 10
@@ -42,10 +38,6 @@ class RefusedFileError(Exception):
     """The file as a whole cannot be loaded under its contract; the message says why."""
 
 
-class UnreadableFileError(Exception):
-    """The system could not read the file this time; the next run tries again."""
-
-
 class TooManyRejectsError(Exception):
     """More records failed than the file's thresholds can ever allow."""
 
@@ -54,21 +46,20 @@ class FileReader:
     """Reads a file once, from start to end, in pieces, with the digest of its bytes.
 
     Attributes:
-        path: The file.
+        location: Where the file lies.
+        form: The form it had when it was opened.
         is_gzip: Whether the pieces are decompressed; the digest is over the bytes as they lie.
     """
 
-    def __init__(self, path: Path, *, is_gzip: bool) -> None:
-        self.path = path
+    def __init__(self, location: Location, *, is_gzip: bool) -> None:
+        self.location = location
         self.is_gzip = is_gzip
         self._digest = hashlib.sha256()
         try:
-            self._file = path.open("rb", buffering=0)
-            status = os.fstat(self._file.fileno())
+            self._file = location.open()
         except OSError as error:
-            raise UnreadableFileError(f"{path} could not be opened: {error.strerror or error}.") from error
-        self.bytes = status.st_size
-        self.modified_at = to_timestamp(status.st_mtime_ns)
+            raise self._unreadable("opened", error) from error
+        self.form: FileForm = self._file.form
 
     @property
     def sha256(self) -> str:
@@ -82,18 +73,20 @@ class FileReader:
             UnreadableFileError: An I/O error, or the file changed meanwhile.
         """
         try:
-            while piece := self._file.read(READ_SIZE):
+            while piece := self._file.read():
                 self._digest.update(piece)
                 yield piece
-            status = os.fstat(self._file.fileno())
         except OSError as error:
-            raise UnreadableFileError(f"{self.path} could not be read: {error.strerror or error}.") from error
+            raise self._unreadable("read", error) from error
         finally:
             self._file.close()
-        if (status.st_size, to_timestamp(status.st_mtime_ns)) != (self.bytes, self.modified_at):
-            raise UnreadableFileError(
-                f"{self.path} changed while it was read. Producers write under another name and rename."
+
+    def _unreadable(self, what: str, error: OSError) -> UnreadableFileError:
+        if isinstance(error, FileChangedError):
+            return UnreadableFileError(
+                f"{self.location} changed while it was read. Producers write under another name and rename."
             )
+        return UnreadableFileError(f"{self.location} could not be {what}: {error.strerror or error}.")
 
     def pieces(self) -> Iterator[bytes]:
         """The file's content, decompressed where it is compressed.
@@ -121,10 +114,10 @@ class FileReader:
                     raw = inflate.unused_data
         except zlib.error as error:
             raise UnreadableFileError(
-                f"{self.path} is no readable gzip file: {error}. Deliver it again."
+                f"{self.location} is no readable gzip file: {error}. Deliver it again."
             ) from error
         if not has_data or not inflate.eof:
-            raise UnreadableFileError(f"{self.path} is cut off in the middle. Deliver it again.")
+            raise UnreadableFileError(f"{self.location} is cut off in the middle. Deliver it again.")
 
     def seek(self, position: int) -> int:
         """Go on at another byte of the file; the digest is then that of no file."""
@@ -135,9 +128,13 @@ class FileReader:
         self._file.close()
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    reader = FileReader(path, is_gzip=False)
+def hash_file(location: Location) -> str:
+    """SHA-256 of a file's bytes.
+
+    Raises:
+        UnreadableFileError: It cannot be read.
+    """
+    reader = FileReader(location, is_gzip=False)
     for _ in reader.raw_pieces():
         pass
     return reader.sha256
@@ -631,7 +628,7 @@ def records(
 
 
 def fetch_records(
-    path: Path, *, is_gzip: bool, stream: RecordStream, wanted: list[int]
+    location: Location, *, is_gzip: bool, stream: RecordStream, wanted: list[int]
 ) -> Iterator[tuple[int, bytes]]:
     """Read a file a second time for some of its records.
 
@@ -647,7 +644,7 @@ def fetch_records(
     """
     quote = stream.contract.layout.quote.encode()
     position = 0
-    with contextlib.closing(_Content(path, is_gzip=is_gzip)) as content:
+    with contextlib.closing(_Content(location, is_gzip=is_gzip)) as content:
         while position < len(wanted):
             piece = stream.piece_with(wanted[position])
             end = len(wanted)
@@ -657,7 +654,7 @@ def fetch_records(
             data = content.read(piece.start, piece.end)
             found = list(piece.records(data, here, quote, stream.may_span_lines))
             if len(found) != len(here):
-                raise UnreadableFileError(f"{path} changed while it was read: line {here[0]} is gone.")
+                raise UnreadableFileError(f"{location} changed while it was read: line {here[0]} is gone.")
             yield from found
             position = end
 
@@ -665,8 +662,8 @@ def fetch_records(
 class _Content:
     """A file's content, read forward in parts."""
 
-    def __init__(self, path: Path, *, is_gzip: bool) -> None:
-        self._reader = FileReader(path, is_gzip=is_gzip)
+    def __init__(self, location: Location, *, is_gzip: bool) -> None:
+        self._reader = FileReader(location, is_gzip=is_gzip)
         self._pieces = self._reader.pieces()
         self._start = 0
         self._data = b""

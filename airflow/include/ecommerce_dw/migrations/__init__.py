@@ -16,6 +16,9 @@ from sqlalchemy import create_engine, text
 from ecommerce_dw.db import MIGRATION_LOCK, sqlalchemy_url
 from ecommerce_dw.settings import Settings, get_settings
 
+#: Longest wait of a migration for a table that is in use.
+LOCK_TIMEOUT = "60s"
+
 
 def migrate(settings: Settings | None = None) -> str:
     """Bring the warehouse database to the newest migration, in one transaction.
@@ -30,6 +33,8 @@ def migrate(settings: Settings | None = None) -> str:
     try:
         with engine.begin() as connection:
             connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            # Who waits for a table's lock makes everybody behind it wait: better to fail, and be run again.
+            connection.execute(text("select set_config('lock_timeout', :wait, true)"), {"wait": LOCK_TIMEOUT})
             config.attributes["connection"] = connection
             config.attributes["settings"] = settings
             command.upgrade(config, "head")
@@ -44,6 +49,15 @@ def migrate(settings: Settings | None = None) -> str:
 
 def head() -> str:
     """The newest migration's number."""
+    return _scripts().get_current_head() or ""
+
+
+def is_known(revision: str) -> bool:
+    """Whether this version of the project has that migration."""
+    return revision in {script.revision for script in _scripts().walk_revisions()}
+
+
+def _scripts() -> ScriptDirectory:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
-    return ScriptDirectory.from_config(config).get_current_head() or ""
+    return ScriptDirectory.from_config(config)

@@ -47,7 +47,18 @@ def static_checks(settings: Settings, work: Path) -> list[Check]:
             "sqlfluff",
             (program("sqlfluff"), "lint", "--disable-progress-bar", "--processes", "2", "dbt"),
         ),
-        Check("shellcheck", (program("shellcheck"), "deploy.sh", ".ci/run")),
+        Check(
+            "shellcheck",
+            (
+                program("shellcheck"),
+                "-x",
+                *_found(".ci/run", ".ci/environment", "*.sh", "*/*.sh", "tests/**/*.sh"),
+            ),
+        ),
+        Check(
+            "hadolint", (program("hadolint"), *_found("infrastructure/Dockerfile", "tests/**/*.Dockerfile"))
+        ),
+        *_compose_checks(),
         Check("contracts", (program("ecommerce-dw"), "contracts", "sync", "--check")),
         Check(
             "dbt parse",
@@ -75,6 +86,28 @@ def static_checks(settings: Settings, work: Path) -> list[Check]:
             ),
         ),
     ]
+
+
+def _found(*patterns: str) -> list[str]:
+    """Files of the checkout, relative to it."""
+    return sorted(str(path.relative_to(PROJECT_DIR)) for each in patterns for path in PROJECT_DIR.glob(each))
+
+
+def _compose_checks() -> list[Check]:
+    """Compose reads its file, by Docker's or Podman's compose; none where neither is installed."""
+    docker, podman = ("docker", "compose"), (str(Path(sys.prefix) / "bin" / "podman-compose"),)
+    for compose, is_there in (
+        (docker, shutil.which("docker") and _succeeds(*docker, "version")),
+        (podman, shutil.which("podman")),
+    ):
+        if is_there:
+            arguments = (*compose, "--profile", "dev", "--profile", "prod", "config", "--quiet")
+            return [Check("compose config", arguments)]
+    return []
+
+
+def _succeeds(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True).returncode == 0
 
 
 def pytest_check(work: Path, markers: str, arguments: Sequence[str]) -> Check:

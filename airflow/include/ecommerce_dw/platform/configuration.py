@@ -15,15 +15,12 @@ import secrets
 import sys
 from pathlib import Path
 
-from sqlalchemy import URL
-
+from ecommerce_dw import db
+from ecommerce_dw.platform.broker import broker_url
 from ecommerce_dw.platform.postgres import binaries_dir
 from ecommerce_dw.settings import PROJECT_DIR, Settings
 
 DAG_ID = "ecommerce_etl_pipeline"
-
-#: Login of the web UI. It listens on loopback alone and is for development.
-UI_USER = UI_PASSWORD = "admin"
 
 #: Variables of another installation that must not reach our programs.
 _FOREIGN_PREFIXES = ("AIRFLOW__", "PG", "DBT_", "AIRFLOW_CONN_", "AIRFLOW_VAR_")
@@ -50,20 +47,19 @@ def task_log_dir(settings: Settings) -> Path:
     return settings.home / "logs" / "tasks"
 
 
-def database_url(settings: Settings, database: str) -> URL:
-    """SQLAlchemy address of one database as the owner, with the driver named (a bare one means psycopg 3)."""
-    return URL.create(
-        "postgresql+psycopg2",
-        username=settings.warehouse_user,
-        password=settings.warehouse_password.get_secret_value(),
-        host=settings.host,
-        port=settings.warehouse_port,
-        database=database,
-    )
-
-
 def installation_secrets(settings: Settings) -> dict[str, str]:
-    """Secrets of this installation, generated once: `fernet_key`, `jwt_secret`, `api_secret_key`."""
+    """Secrets of this installation, set or generated once: `fernet_key`, `jwt_secret`, `api_secret_key`."""
+    given = {
+        "fernet_key": settings.airflow_fernet_key.get_secret_value(),
+        "jwt_secret": settings.airflow_jwt_secret.get_secret_value(),
+        "api_secret_key": settings.airflow_api_secret_key.get_secret_value(),
+    }
+    if all(given.values()):
+        return given
+    return _generated_secrets(settings) | {name: value for name, value in given.items() if value}
+
+
+def _generated_secrets(settings: Settings) -> dict[str, str]:
     path = settings.home / "secrets.json"
     if path.exists():
         known: dict[str, str] = json.loads(path.read_text())
@@ -75,6 +71,11 @@ def installation_secrets(settings: Settings) -> dict[str, str]:
     }
     write_private(path, json.dumps(made, indent=2) + "\n")
     return made
+
+
+def local_url(settings: Settings) -> str:
+    """Address of the UI on this machine, whatever proxy is before it."""
+    return f"http://localhost:{settings.airflow_port}"
 
 
 def airflow_options(settings: Settings) -> dict[str, dict[str, str]]:
@@ -90,42 +91,87 @@ def airflow_options(settings: Settings) -> dict[str, dict[str, str]]:
         "parallelism": "4",
         "fernet_key": keys["fernet_key"],
         "auth_manager": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
-        "simple_auth_manager_users": f"{UI_USER}:admin",
+        "simple_auth_manager_users": f"{settings.airflow_admin_user}:admin",
         "simple_auth_manager_passwords_file": str(home / "passwords.json"),
-        "execution_api_server_url": f"http://127.0.0.1:{settings.airflow_port}/execution/",
+        "execution_api_server_url": f"{api_server_url(settings)}/execution/",
     }
     if platform.system() == "Linux":
         # What the scheduler has imported is shared with its workers only when they are forked.
         core["mp_start_method"] = "fork"
+    # Seconds. A rolled api-server is away for a while: tasks of services go on, and nobody gives them up.
+    absence = 30 if settings.has_own_airflow else 120
+    if settings.has_workers:
+        core |= {"executor": "CeleryExecutor", "parallelism": "16"}
     return {
         "core": core,
         "database": {
-            "sql_alchemy_conn": database_url(settings, settings.airflow_db).render_as_string(
+            "sql_alchemy_conn": db.sqlalchemy_url(settings=settings.metadata).render_as_string(
                 hide_password=False
             ),
             "load_default_connections": "False",
         },
-        "logging": {"base_log_folder": str(task_log_dir(settings))},
+        "logging": {"base_log_folder": str(task_log_dir(settings)), "json_logs": _json_logs(settings)},
         "scheduler": {
             # A chain of ten trivial tasks takes 10.2 s with the default of 1 s, 2.6 s with this.
             "scheduler_idle_sleep_time": "0.2",
             # A killed task is noticed within a minute; by default a rerun would wait for five.
             "task_instance_heartbeat_sec": "5",
-            "task_instance_heartbeat_timeout": "30",
+            "task_instance_heartbeat_timeout": str(absence),
             "task_instance_heartbeat_timeout_detection_interval": "5",
             "orphaned_tasks_check_interval": "30",
         },
+        **({} if settings.has_own_airflow else {"workers": {"max_failed_heartbeats": str(absence // 5)}}),
         "dag_processor": {"parsing_processes": "1", "min_file_process_interval": "60"},
         "api": {
-            "host": "127.0.0.1",
+            "host": "127.0.0.1" if settings.has_own_airflow else "0.0.0.0",
             "port": str(settings.airflow_port),
-            "base_url": f"http://localhost:{settings.airflow_port}",
+            "base_url": settings.airflow_base_url if settings.is_production else local_url(settings),
             "workers": "1",
             "secret_key": keys["api_secret_key"],
-            "instance_name": "E-commerce warehouse (development)",
+            "instance_name": f"E-commerce warehouse{'' if settings.is_production else ' (development)'}",
         },
         "api_auth": {"jwt_secret": keys["jwt_secret"]},
         "usage_data_collection": {"enabled": "False"},
+        **(_celery_options(settings) if settings.has_workers else {}),
+        **(_metrics_options(settings) if settings.statsd_host else {}),
+    }
+
+
+def api_server_url(settings: Settings) -> str:
+    """Where Airflow's components, and we, reach the api-server."""
+    return f"http://{settings.airflow_host or '127.0.0.1'}:{settings.airflow_port}"
+
+
+def _json_logs(settings: Settings) -> str:
+    return str(settings.log_format == "json")
+
+
+def _celery_options(settings: Settings) -> dict[str, dict[str, str]]:
+    return {
+        "celery": {
+            "broker_url": broker_url(settings),
+            # Results in Redis, too: so a worker needs no way to Airflow's metadata.
+            "result_backend": broker_url(settings),
+            "worker_concurrency": "2",
+            # The default asks for a process per core, at every look, for a handful of tasks.
+            "sync_parallelism": "1",
+            # The default of 1 s is too short on a busy machine; three of them in a row fail a task.
+            "operation_timeout": "10",
+            "task_logs_to_stdout": _json_logs(settings),
+        },
+        # A task that a dead worker held is tried again by the scheduler, which misses its heartbeat. Only a
+        # message that got lost on its way waits for this (s): as long as a run may take.
+        "celery_broker_transport_options": {"visibility_timeout": "14400"},
+    }
+
+
+def _metrics_options(settings: Settings) -> dict[str, dict[str, str]]:
+    return {
+        "metrics": {
+            "statsd_on": "True",
+            "statsd_host": settings.statsd_host,
+            "statsd_port": str(settings.statsd_port),
+        }
     }
 
 
@@ -155,7 +201,8 @@ def write_configuration(settings: Settings) -> str:
     parser.write(buffer)
     text = buffer.getvalue()
     write_private(home / "airflow.cfg", text)
-    write_private(home / "passwords.json", json.dumps({UI_USER: UI_PASSWORD}) + "\n")
+    login = {settings.airflow_admin_user: settings.airflow_admin_password.get_secret_value()}
+    write_private(home / "passwords.json", json.dumps(login) + "\n")
     write_private(password_file(settings), _password_lines(settings))
     # Airflow looks for airflow_local_settings.py in this folder.
     link = home / "config"
@@ -168,20 +215,27 @@ def write_configuration(settings: Settings) -> str:
 
 def password_file(settings: Settings) -> Path:
     """libpq's password file: every role of the warehouse logs in without being asked."""
-    return settings.home / "pgpass"
+    return airflow_home(settings) / "pgpass"
 
 
 def own_variables(settings: Settings) -> dict[str, str]:
     """The variables that `./deploy.sh env` prints and every program of the platform gets, but for PATH."""
-    return settings.environment() | {
-        "AIRFLOW_HOME": str(airflow_home(settings)),
-        "PGHOST": settings.host,
-        "PGPORT": str(settings.warehouse_port),
-        "PGDATABASE": settings.warehouse_db,
-        "PGUSER": settings.warehouse_user,
-        "PGPASSFILE": str(password_file(settings)),
-        "PYTHONPYCACHEPREFIX": str(settings.home / "cache" / "python"),
-    }
+    variables = (
+        settings.environment()
+        | {
+            "AIRFLOW_HOME": str(airflow_home(settings)),
+            "PGHOST": settings.host,
+            "PGPORT": str(settings.warehouse_port),
+            "PGDATABASE": settings.warehouse_db,
+            "PGUSER": settings.warehouse_user,
+            "PGSSLMODE": settings.warehouse_sslmode,
+            "PGPASSFILE": str(password_file(settings)),
+        }
+        | ({"PGSSLROOTCERT": settings.warehouse_sslrootcert} if settings.warehouse_sslrootcert else {})
+    )
+    if settings.has_own_airflow:  # an image has its compiled files beside the sources
+        variables["PYTHONPYCACHEPREFIX"] = str(settings.home / "cache" / "python")
+    return variables
 
 
 def program_path() -> list[str]:
@@ -194,9 +248,9 @@ def program_environment(settings: Settings) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not is_foreign(name)}
     path = os.pathsep.join([*program_path(), inherited.get("PATH", os.defpath)])
     variables = inherited | own_variables(settings) | {"PATH": path}
-    # Tasks speak to the api-server over loopback: never through a proxy.
+    # Tasks speak to the api-server over loopback, or by its service's name: never through a proxy.
     for name in ("NO_PROXY", "no_proxy"):
-        variables[name] = ",".join(filter(None, [inherited.get(name), _LOOPBACK]))
+        variables[name] = ",".join(filter(None, [inherited.get(name), _LOOPBACK, settings.airflow_host]))
     return variables
 
 

@@ -32,22 +32,26 @@ def at_running_port(settings: Settings) -> Settings:
     return settings
 
 
-def connect(settings: Settings, database: str) -> psycopg2.extensions.connection:
+def connect(settings: Settings, database: str | None = None) -> psycopg2.extensions.connection:
     """Open a connection as the owner, in autocommit.
+
+    Args:
+        settings: Of this installation; `settings.metadata` reaches Airflow's metadata.
+        database: Another one on that server.
 
     Raises:
         psycopg2.OperationalError: The server does not answer, refuses the login or has no such database.
     """
-    connection = db.connect(
-        settings=settings.model_copy(update={"warehouse_db": database}),
-        application_name="ecommerce-dw platform",
-    )
+    if database is not None:
+        settings = settings.model_copy(update={"warehouse_db": database})
+    connection = db.connect(settings=settings, application_name="ecommerce-dw platform")
     connection.autocommit = True
     return connection
 
 
 def prepare(settings: Settings) -> str:
-    """Check the server's version and the owner's privileges, and make the two databases where missing.
+    """Check the server's version and the owner's privileges, and make the databases where missing: the
+    warehouse's, and that of Airflow's metadata unless it has a server of its own.
 
     Returns:
         The server's version, e.g. `18.4`.
@@ -57,7 +61,8 @@ def prepare(settings: Settings) -> str:
     """
     owner = settings.warehouse_user
     where = f"{settings.host}:{settings.warehouse_port}"
-    connection = _first_connection(settings, where)
+    databases = [settings.warehouse_db, *([] if settings.airflow_db_host else [settings.airflow_db])]
+    connection = first_connection(settings)
     try:
         with connection.cursor() as cursor:
             number = connection.server_version
@@ -76,7 +81,7 @@ def prepare(settings: Settings) -> str:
                     f"The user {owner} at {where} may not make roles, and the warehouse needs loader, "
                     f"transformer and analyst. As an administrator run: alter role {owner} createrole;"
                 )
-            for database in (settings.warehouse_db, settings.airflow_db):
+            for database in databases:
                 cursor.execute("select 1 from pg_database where datname = %s", (database,))
                 if cursor.fetchone():
                     continue
@@ -86,7 +91,7 @@ def prepare(settings: Settings) -> str:
                         f"one. As an administrator run: create database {database} owner {owner};"
                     )
                 cursor.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
-            for database in (settings.warehouse_db, settings.airflow_db):
+            for database in databases:
                 cursor.execute("select has_database_privilege(%s, 'create')", (database,))
                 if not (cursor.fetchone() or (False,))[0]:
                     raise PlatformError(
@@ -101,7 +106,7 @@ def prepare(settings: Settings) -> str:
 
 def set_role_passwords(settings: Settings) -> None:
     """Give the warehouse's roles the passwords that are set now: the migration set those of its day."""
-    connection = connect(settings, settings.warehouse_db)
+    connection = connect(settings)
     try:
         with connection.cursor() as cursor:
             roles: tuple[Role, ...] = ("loader", "transformer", "analyst")
@@ -116,21 +121,30 @@ def set_role_passwords(settings: Settings) -> None:
 
 def database_sizes(settings: Settings) -> dict[str, int]:
     """Size of the warehouse's and of Airflow's database (bytes)."""
-    connection = connect(settings, settings.warehouse_db)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "select datname, pg_database_size(oid) from pg_database where datname in (%s, %s)",
-                (settings.warehouse_db, settings.airflow_db),
-            )
-            return dict(cursor.fetchall())
-    finally:
-        connection.close()
+    sizes: dict[str, int] = {}
+    for server in (settings, settings.metadata) if settings.airflow_db_host else (settings,):
+        connection = connect(server)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "select datname, pg_database_size(oid) from pg_database where datname in (%s, %s)",
+                    (settings.warehouse_db, settings.airflow_db),
+                )
+                sizes |= dict(cursor.fetchall())
+        finally:
+            connection.close()
+    return sizes
 
 
-def _first_connection(settings: Settings, where: str) -> psycopg2.extensions.connection:
-    # The warehouse's database may not be there yet; `postgres` is on nearly every server.
+def first_connection(settings: Settings) -> psycopg2.extensions.connection:
+    """A connection as the owner to the server, whose warehouse database may not be there yet.
+
+    Raises:
+        PlatformError: It does not answer or refuses the login; the message says what to check.
+    """
+    where = f"{settings.host}:{settings.warehouse_port}"
     failures: list[str] = []
+    # `postgres` is on nearly every server.
     for database in (settings.warehouse_db, "postgres", "template1"):
         try:
             return connect(settings, database)

@@ -7,6 +7,7 @@ import datetime as dt
 import fcntl
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from rich.console import Console
 from ecommerce_dw import db
 from ecommerce_dw.migrations import migrate
 from ecommerce_dw.platform import database, orchestrator
-from ecommerce_dw.platform.configuration import DAG_ID, UI_PASSWORD, UI_USER, write_configuration
+from ecommerce_dw.platform.configuration import DAG_ID, write_configuration
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.orchestrator import DagRun, TaskState
 from ecommerce_dw.platform.sample import (
@@ -27,8 +28,9 @@ from ecommerce_dw.platform.sample import (
     generate_sample,
     remember_landing,
 )
+from ecommerce_dw.platform.screen import Screen
 from ecommerce_dw.platform.summary import Summary, read_summary
-from ecommerce_dw.settings import Settings
+from ecommerce_dw.settings import NoLandingFolderError, Settings, is_url
 
 
 @dataclass(frozen=True)
@@ -37,39 +39,15 @@ class DevRequest:
 
     Attributes:
         source: `ecommerce`, `online_retail` or `all`; None when it was not said.
-        landing: Landing folder of that source, to be remembered.
+        landing: Landing folder or bucket of that source, to be remembered.
         sample: Of the generated shop.
         has_ui: Whether the web UI is served.
     """
 
     source: str | None
-    landing: Path | None
+    landing: str | None
     sample: SampleRequest
     has_ui: bool
-
-
-class _Screen:
-    """Prints a line per step, with the seconds it took."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.began = time.monotonic()
-
-    @contextlib.contextmanager
-    def step(self, doing: str) -> Iterator[list[str]]:
-        began = time.monotonic()
-        result = [doing]
-        with self.console.status(f"{doing} …") as status:
-            self._status = status
-            yield result
-        self.console.print(
-            f"[green]✔[/green] {result[-1]} [dim]({time.monotonic() - began:.1f} s)[/dim]",
-            highlight=False,
-            soft_wrap=True,
-        )
-
-    def progress(self, text: str) -> None:
-        self._status.update(f"{text} …")
 
 
 def dev(settings: Settings, request: DevRequest, console: Console) -> None:
@@ -78,7 +56,7 @@ def dev(settings: Settings, request: DevRequest, console: Console) -> None:
     Raises:
         PlatformError: A step failed, or the pipeline did; everything done before is kept.
     """
-    screen = _Screen(console)
+    screen = Screen(console)
     if request.landing is not None:
         source = request.source or SOURCE
         remember_landing(settings, source, request.landing)
@@ -88,31 +66,44 @@ def dev(settings: Settings, request: DevRequest, console: Console) -> None:
         version = database.prepare(settings)
         configuration = write_configuration(settings)
         kind = "embedded " if settings.is_embedded else ""
-        result.append(f"{kind}PostgreSQL {version} on {settings.host}:{settings.warehouse_port}")
-    migration = orchestrator.start_migration(settings)
-    with screen.step("Schemas, ledger and roles") as result:
-        _make_raw_tables(settings)
+        result.append(f"{kind}PostgreSQL {version} on {settings.address}")
+    if settings.has_own_airflow:
+        migration = orchestrator.start_migration(settings)
+        with screen.step("Schemas, ledger and roles"):
+            make_raw_tables(settings)
     sample: Sample | None = None
-    if request.source in (None, SOURCE, "all"):
+    if request.source in (None, SOURCE, "all") and _takes_sample(settings, request):
         sample = _make_sample(settings, request, screen)
+    # Looked at before Airflow is started, which takes longer.
+    landed = _look_at_landing(settings, request, screen) if sample is None else sample.last
     with screen.step("Airflow") as result:
-        orchestrator.finish_migration(settings, migration)
-        connection = orchestrator.register_connection(settings)
-        if "scheduler" not in orchestrator.running(settings):
-            # A scheduler that comes up unpaused would run before we ask it to; what a killed
-            # `airflow dags test` left behind it would adopt and execute.
-            orchestrator.set_paused(settings, True)
-            orchestrator.fail_abandoned_runs(settings)
-        started = orchestrator.start_components(settings, configuration, has_ui=request.has_ui)
+        started = []
+        if settings.has_own_airflow:
+            started = _start_airflow(settings, request, configuration, migration)
         orchestrator.wait_until_healthy(settings)
-        orchestrator.finish_registration(settings, connection)
         orchestrator.wait_for_dag(settings)
         result.append(
             f"Airflow: {', '.join(started)} started" if started else "Airflow: everything runs already"
         )
-    run = _run_pipeline(settings, request, sample, screen)
+    run = _run_pipeline(settings, request, landed, screen)
     _print_summary(settings, request, run, console)
     console.print(f"\n[dim]Done in {time.monotonic() - screen.began:.0f} s.[/dim]")
+
+
+def _start_airflow(
+    settings: Settings, request: DevRequest, configuration: str, migration: subprocess.Popen[bytes] | None
+) -> list[str]:
+    """Bring Airflow's metadata up to date and start what does not run; the names of what was started."""
+    orchestrator.finish_migration(settings, migration)
+    connection = orchestrator.register_connection(settings)
+    if "scheduler" not in orchestrator.running(settings):
+        # A scheduler that comes up unpaused would run before we ask it to; what a killed
+        # `airflow dags test` left behind it would adopt and execute.
+        orchestrator.set_paused(settings, True)
+        orchestrator.fail_abandoned_runs(settings)
+    started = orchestrator.start_components(settings, configuration, has_ui=request.has_ui)
+    orchestrator.finish_registration(settings, connection)
+    return started
 
 
 @contextlib.contextmanager
@@ -159,7 +150,8 @@ def only_one(settings: Settings, *, take_over: bool = False) -> Iterator[None]:
             file.truncate()
 
 
-def _make_raw_tables(settings: Settings) -> None:
+def make_raw_tables(settings: Settings) -> None:
+    """Bring the warehouse's schemas, roles and raw tables to this version of the project."""
     from ecommerce_dw.contracts.reader import read_contracts
     from ecommerce_dw.loading.ddl import ensure_tables
 
@@ -177,15 +169,58 @@ def _make_raw_tables(settings: Settings) -> None:
         connection.close()
 
 
+def _look_at_landing(settings: Settings, request: DevRequest, screen: Screen) -> dt.date | None:
+    """The greatest date that landed of a source that is not the sample; None where all are asked for.
+
+    Raises:
+        PlatformError: There is nothing, or the landing zone cannot be reached.
+    """
+    if request.source == "all":
+        return None
+    source = request.source or SOURCE
+    address = settings.landing_address(source)
+    with screen.step("Landing zone") as result:
+        date = _greatest_landed_date(settings, source)
+        if date is None:
+            raise PlatformError(
+                f"There are no files of source {source} in {address}. Give its folder or bucket with "
+                f"--landing (or the setting LANDING_{source.upper()})."
+            )
+        result.append(f"Landing zone {address}: files up to {date}")
+    return date
+
+
 def _greatest_landed_date(settings: Settings, source: str) -> dt.date | None:
     from ecommerce_dw.contracts.reader import read_contracts
     from ecommerce_dw.loading.discover import discover
+    from ecommerce_dw.loading.landing import LandingError, landing_of
 
-    zone = discover(settings.landing(source), read_contracts(settings.contracts_dir)[source])
+    try:
+        zone = discover(landing_of(settings, source), read_contracts(settings.contracts_dir)[source])
+    except LandingError as error:
+        raise PlatformError(str(error)) from error
     return max(filter(None, (file.business_date for file in zone.files)), default=None)
 
 
-def _make_sample(settings: Settings, request: DevRequest, screen: _Screen) -> Sample:
+def _takes_sample(settings: Settings, request: DevRequest) -> bool:
+    """Whether the sample shop is the source's data: not so where its files come from a bucket.
+
+    Raises:
+        PlatformError: A sample was asked for all the same.
+    """
+    try:
+        settings.landing(SOURCE)
+    except NoLandingFolderError as error:
+        if request.sample == SampleRequest():
+            return False
+        raise PlatformError(
+            f"{error} The sample shop goes into a folder alone: leave its options out, or unset "
+            f"LANDING_{SOURCE.upper()}. Nothing was changed."
+        ) from error
+    return True
+
+
+def _make_sample(settings: Settings, request: DevRequest, screen: Screen) -> Sample:
     today = dt.datetime.now(dt.UTC).date()
     with screen.step("Sample data") as result:
 
@@ -209,8 +244,12 @@ def _make_sample(settings: Settings, request: DevRequest, screen: _Screen) -> Sa
     return sample
 
 
-def _run_pipeline(settings: Settings, request: DevRequest, sample: Sample | None, screen: _Screen) -> DagRun:
-    """Run the pipeline where there is something to do; the run that tells how things are."""
+def _run_pipeline(settings: Settings, request: DevRequest, landed: dt.date | None, screen: Screen) -> DagRun:
+    """Run the pipeline where there is something to do; the run that tells how things are.
+
+    Args:
+        landed: The greatest date that landed, where it is known.
+    """
     active = next((run for run in orchestrator.dag_runs(settings) if run.is_active), None)
     if active is not None:
         # An interrupted dev's run, or the schedule's: it goes on, and we with it.
@@ -226,16 +265,17 @@ def _run_pipeline(settings: Settings, request: DevRequest, sample: Sample | None
         or last.state != "success"
         or _pending_file(settings).exists()
         or request.source not in (None, SOURCE)
+        or is_url(settings.landing_address(SOURCE))  # whether more came is for the run to see
         or request.landing is not None
     )
     if is_wanted:
         run_id = f"dev__{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S}"
-        parameters = _parameters(settings, request, sample, interval.date())
+        parameters = _parameters(request, landed, interval.date())
         # The first run takes the schedule's last interval, before the schedule is unpaused: so the
         # scheduler finds that interval done and the two are one run.
         is_first = orchestrator.find_run(settings, logical_date=interval) is None
-        if not is_first and "business_date" not in parameters and sample is not None:
-            parameters["business_date"] = sample.last.isoformat()
+        if not is_first and landed is not None:
+            parameters["business_date"] = landed.isoformat()
         with screen.step("Asking the scheduler for a run") as result:
             orchestrator.trigger(
                 settings, run_id, logical_date=interval if is_first else None, parameters=parameters
@@ -249,27 +289,16 @@ def _run_pipeline(settings: Settings, request: DevRequest, sample: Sample | None
     return last
 
 
-def _parameters(
-    settings: Settings, request: DevRequest, sample: Sample | None, interval_date: dt.date
-) -> dict[str, object]:
+def _parameters(request: DevRequest, landed: dt.date | None, interval_date: dt.date) -> dict[str, object]:
     parameters: dict[str, object] = {}
     if request.source not in (None, "all"):
         parameters["source"] = request.source
-    if request.source not in (None, SOURCE, "all"):
-        source = str(request.source)
-        date = _greatest_landed_date(settings, source)
-        if date is None:
-            raise PlatformError(
-                f"There are no files of source {source} in its landing folder {settings.landing(source)}. "
-                f"Give the folder with --landing DIR (or the setting LANDING_{source.upper()})."
-            )
-        parameters["business_date"] = date.isoformat()
-    elif sample is not None and sample.last != interval_date:
-        parameters["business_date"] = sample.last.isoformat()
+    if landed is not None and landed != interval_date:
+        parameters["business_date"] = landed.isoformat()
     return parameters
 
 
-def _follow(settings: Settings, run_id: str, screen: _Screen) -> DagRun:
+def _follow(settings: Settings, run_id: str, screen: Screen) -> DagRun:
     console = screen.console
     ended: dict[str, TaskState] = {}
     marks = {"success": "[green]✔[/green]", "up_for_retry": "[yellow]↻[/yellow]", "skipped": "[dim]-[/dim]"}
@@ -317,13 +346,13 @@ def _print_summary(settings: Settings, request: DevRequest, run: DagRun, console
         console.print(f"\n  [bold]{shop}[/bold]", highlight=False, soft_wrap=True)
         for name, value in numbers.items():
             console.print(f"  {name:<26} {value}", highlight=False, soft_wrap=True, markup=False)
-    where = f"{settings.host}:{settings.warehouse_port}/{settings.warehouse_db}"
+    where = f"{settings.address}/{settings.warehouse_db}"
     analyst, password = settings.role_login("analyst")
     console.print()
     if request.has_ui:
+        login = f"{settings.airflow_admin_user} / {settings.airflow_admin_password.get_secret_value()}"
         console.print(
-            f"  Airflow        {settings.airflow_base_url}   {UI_USER} / {UI_PASSWORD} "
-            "(for development, this machine only)",
+            f"  Airflow        {settings.airflow_base_url}   {login} (for development, this machine only)",
             highlight=False,
             soft_wrap=True,
         )

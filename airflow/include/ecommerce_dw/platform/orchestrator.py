@@ -27,9 +27,11 @@ import psycopg2.extensions
 
 from ecommerce_dw.nightly import START_HOUR
 from ecommerce_dw.platform import database, processes
+from ecommerce_dw.platform.broker import answering_workers, redis_component
 from ecommerce_dw.platform.configuration import (
     DAG_ID,
     airflow_home,
+    api_server_url,
     program_environment,
     task_log_dir,
     write_private,
@@ -81,6 +83,19 @@ class DagRun:
 
 
 @dataclass(frozen=True)
+class AirflowChange:
+    """Another Airflow than the one that the metadata is for.
+
+    Attributes:
+        migrated: Version that migrated it last; None where this home does not know.
+        installed: Version that is installed now.
+    """
+
+    migrated: str | None
+    installed: str
+
+
+@dataclass(frozen=True)
 class TaskState:
     """A task of a run: its state in Airflow's words, the try it is at, and how long that took (s)."""
 
@@ -91,16 +106,33 @@ class TaskState:
 
 
 def components(settings: Settings, *, has_ui: bool = True) -> list[Component]:
-    """The programs of Airflow; without UI the api-server serves the tasks alone."""
-    airflow = str(Path(sys.prefix) / "bin" / "airflow")
-    apps = "all" if has_ui else "execution"
-    return [
-        Component("api-server", (airflow, "api-server", "--apps", apps)),
-        # Task logs are read from the same disk, so no log servers, whose ports another Airflow may use.
-        Component("scheduler", (airflow, "scheduler", "--skip-serve-logs")),
-        Component("dag-processor", (airflow, "dag-processor")),
-        Component("triggerer", (airflow, "triggerer", "--skip-serve-logs")),
+    """The programs of Airflow, and Redis with the workers; without UI the api-server serves the tasks alone.
+
+    Raises:
+        PlatformError: There are to be workers, and there is no Redis for them.
+    """
+    names = [f"worker-{number}" for number in range(1, settings.airflow_workers + 1)]
+    redis = [redis_component(settings)] if names and not settings.redis_host else []
+    return redis + [
+        Component(name, airflow_command(settings, name, has_ui=has_ui)) for name in (*COMPONENTS, *names)
     ]
+
+
+def airflow_command(settings: Settings, name: str, *, has_ui: bool = True) -> tuple[str, ...]:
+    """Command line of a component: one of `COMPONENTS`, `worker`, or `worker-N` where a host has several."""
+    airflow = str(Path(sys.prefix) / "bin" / "airflow")
+    # Task logs are read from the same disk, so no log servers, whose ports another Airflow may use.
+    if name.startswith("worker"):
+        worker = (airflow, "celery", "worker", "--skip-serve-logs", "--without-mingle", "--without-gossip")
+        return worker if name == "worker" else (*worker, "--celery-hostname", f"{name}@%h")
+    # Behind a proxy that is named, its word for the caller's address and scheme counts.
+    proxied = ("--proxy-headers",) if settings.is_production and settings.airflow_url else ()
+    return {
+        "api-server": (airflow, "api-server", "--apps", "all" if has_ui else "execution", *proxied),
+        "scheduler": (airflow, "scheduler", "--skip-serve-logs"),
+        "dag-processor": (airflow, "dag-processor"),
+        "triggerer": (airflow, "triggerer", "--skip-serve-logs"),
+    }[name]
 
 
 def digest(settings: Settings, component: Component, configuration: str) -> str:
@@ -171,6 +203,7 @@ def register_connection(settings: Settings) -> subprocess.Popen[bytes] | None:
         "schema": settings.warehouse_db,
         "login": settings.warehouse_user,
         "password": settings.warehouse_password.get_secret_value(),
+        "extra": settings.tls,
     }
     wanted = json.dumps({CONNECTION_ID: login})
     file = airflow_home(settings) / "connections.json"
@@ -229,18 +262,29 @@ def start_components(settings: Settings, configuration: str, *, has_ui: bool = T
         if (known := processes.find(settings.home, name))
         and (known.leader() is None or known.digest != current)
     ]
-    processes.stop(settings.home, stale)  # also what a killed component left behind
+    unwanted = [name for name in processes.remembered(settings.home) if name not in wanted]
+    processes.stop(settings.home, stale + unwanted)  # also what a killed component left behind
     missing = [name for name in wanted if processes.find(settings.home, name) is None]
-    if "api-server" in missing and not port_is_free(settings.airflow_port):
-        raise PlatformError(
-            f"Port {settings.airflow_port} on 127.0.0.1 is in use by another program. Stop that program, or "
-            "set AIRFLOW_PORT to a free port (in .env or the environment) and run again."
-        )
+    if "api-server" in missing:
+        need_free_port(settings)
     environment = program_environment(settings)
     for name in missing:
         component, current = wanted[name]
         processes.start(component, settings.home, environment, current)
     return missing
+
+
+def need_free_port(settings: Settings) -> None:
+    """Find out before the api-server is started whether it can have its port.
+
+    Raises:
+        PlatformError: It belongs to another program.
+    """
+    if not port_is_free(settings.airflow_port):
+        raise PlatformError(
+            f"Port {settings.airflow_port} on 127.0.0.1 is in use by another program. Stop that program, or "
+            "set AIRFLOW_PORT to a free port (in .env or the environment) and run again."
+        )
 
 
 def wait_until_healthy(settings: Settings, *, timeout: float = 120.0) -> None:
@@ -258,6 +302,11 @@ def wait_until_healthy(settings: Settings, *, timeout: float = 120.0) -> None:
             if state == "dead" or time.monotonic() > deadline:
                 if state == "healthy":
                     continue
+                if not settings.has_own_airflow:
+                    raise PlatformError(
+                        f"Airflow's {name} did not answer within {timeout:.0f} s. ./deploy.sh logs {name} "
+                        "says why."
+                    )
                 log = processes.log_file(settings.home, name)
                 raise PlatformError(
                     f"Airflow's {name} {'ended' if state == 'dead' else 'did not become healthy'}. "
@@ -267,28 +316,131 @@ def wait_until_healthy(settings: Settings, *, timeout: float = 120.0) -> None:
 
 
 def health(settings: Settings) -> dict[str, str]:
-    """State of each component: healthy, starting (or hanging), dead (was started and is gone), stopped."""
-    states: dict[str, str] = {}
+    """State of each component: healthy, starting (or hanging), dead (was started and is gone), stopped.
+
+    Of components that are services of their own, what can be seen from here: healthy or no answer.
+    """
     beats = _heartbeats(settings)
-    for name in COMPONENTS:
+    if not settings.has_own_airflow:
+        return _health_of_services(settings, beats)
+    states: dict[str, str] = {}
+    for name in component_names(settings):
         known = processes.find(settings.home, name)
         if known is None:
             states[name] = "stopped"
         elif known.leader() is None:
             states[name] = "dead"
         elif name == "api-server":
-            states[name] = "healthy" if _answers(settings) else "starting"
-        else:
+            states[name] = "healthy" if answers(settings) else "starting"
+        elif name in COMPONENTS:
             is_alive = any(
                 age < HEARTBEAT_LIMIT and started > known.created - 5 for age, started in beats.get(name, [])
             )
             states[name] = "healthy" if is_alive else "starting"
+        else:
+            # Tasks wait in Redis until a worker has come up, so nobody has to wait for it.
+            states[name] = "healthy"
     return states
 
 
+def answers(settings: Settings) -> bool:
+    """Whether the api-server serves the tasks (it does with and without the UI)."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{api_server_url(settings)}/execution/health", timeout=5) as response:
+            return bool(response.status == 200)
+    except urllib.error.HTTPError:
+        return False
+    except OSError:
+        return False
+
+
+def has_heartbeat(settings: Settings, name: str, host: str) -> bool:
+    """Whether a component on a host (its full name) has told Airflow's metadata lately that it is alive."""
+    job_type = next(job_type for job_type, known in _JOB_TYPES.items() if known == name)
+    return bool(
+        _rows(
+            settings,
+            """
+            select 1 from job
+            where state = 'running' and job_type = %(type)s and hostname = %(host)s
+              and latest_heartbeat > clock_timestamp() - make_interval(secs => %(limit)s)
+            """,
+            {"type": job_type, "host": host, "limit": HEARTBEAT_LIMIT},
+        )
+    )
+
+
+def component_names(settings: Settings) -> list[str]:
+    """Airflow's components, then Redis and the workers that were started with them."""
+    if not settings.has_own_airflow:
+        return [*COMPONENTS, *(["worker"] if settings.has_workers else [])]
+    return [*COMPONENTS, *(name for name in processes.remembered(settings.home) if name not in COMPONENTS)]
+
+
+def _health_of_services(settings: Settings, beats: dict[str, list[tuple[float, float]]]) -> dict[str, str]:
+    alive = {name for name, jobs in beats.items() if any(age < HEARTBEAT_LIMIT for age, _ in jobs)}
+    if answers(settings):
+        alive.add("api-server")
+    if settings.has_workers and _has_answering_worker(settings):
+        alive.add("worker")
+    return {name: "healthy" if name in alive else "no answer" for name in component_names(settings)}
+
+
+def _has_answering_worker(settings: Settings) -> bool:
+    from kombu.exceptions import OperationalError
+
+    try:
+        return bool(answering_workers(settings))
+    except (OSError, OperationalError):
+        return False
+
+
+def running_tasks(settings: Settings) -> list[str]:
+    """The tasks that run now, of any DAG, as `<dag>.<task>`."""
+    rows = _rows(
+        settings, "select dag_id || '.' || task_id from task_instance where state = 'running' order by 1"
+    )
+    return [name for (name,) in rows]
+
+
+def parse_errors(settings: Settings, since: dt.datetime) -> list[str] | None:
+    """Errors of the DAG files as they are now.
+
+    Returns:
+        `<file>: <error>`; None while the pipeline's file was not read since that time.
+    """
+    errors = _rows(
+        settings, "select filename, stacktrace from import_error where timestamp > %(at)s", {"at": since}
+    )
+    if errors:
+        return [f"{name}: {text.strip()}" for name, text in errors]
+    is_read = _rows(
+        settings,
+        "select 1 from dag where dag_id = %(dag)s and last_parsed_time > %(at)s",
+        {"dag": DAG_ID, "at": since},
+    )
+    return [] if is_read else None
+
+
+def metadata_revision(settings: Settings) -> str | None:
+    """The revision Airflow's metadata is at; None where there is none yet."""
+    rows = _rows(settings, "select version_num from alembic_version")
+    return str(rows[0][0]) if rows else None
+
+
+def airflow_change(settings: Settings) -> AirflowChange | None:
+    """What a migration would change about the metadata; None where there is none yet, or it is up to date."""
+    stamp = _metadata_stamp(settings)
+    migrated = _migrated_version(settings)
+    if stamp is None or stamp == migrated:
+        return None
+    return AirflowChange(migrated.split()[0] if migrated else None, version("apache-airflow"))
+
+
 def running(settings: Settings) -> dict[str, Started]:
-    """The components that run, by name."""
-    known = {name: processes.find(settings.home, name) for name in COMPONENTS}
+    """The components that run as processes of this platform, by name."""
+    known = {name: processes.find(settings.home, name) for name in component_names(settings)}
     return {name: started for name, started in known.items() if started and started.leader()}
 
 
@@ -334,7 +486,7 @@ def next_run(settings: Settings) -> NextRun | None:
 
 def set_paused(settings: Settings, is_paused: bool) -> None:
     """Pause or unpause the schedule; a DAG that Airflow has not seen yet is paused anyway."""
-    connection = database.connect(settings, settings.airflow_db)
+    connection = database.connect(settings.metadata)
     try:
         with connection.cursor() as cursor:
             cursor.execute("update dag set is_paused = %s where dag_id = %s", (is_paused, DAG_ID))
@@ -505,7 +657,7 @@ def fail_abandoned_runs(settings: Settings) -> int:
     Returns:
         How many there were.
     """
-    connection = database.connect(settings, settings.airflow_db)
+    connection = database.connect(settings.metadata)
     try:
         with connection.cursor() as cursor:
             # Such a run was never queued by a scheduler.
@@ -540,7 +692,7 @@ def _rows(
 @contextlib.contextmanager
 def _metadata(settings: Settings) -> Iterator[psycopg2.extensions.connection | None]:
     try:
-        connection = database.connect(settings, settings.airflow_db)
+        connection = database.connect(settings.metadata)
     except psycopg2.OperationalError:
         yield None
         return
@@ -566,20 +718,8 @@ def _heartbeats(settings: Settings) -> dict[str, list[tuple[float, float]]]:
     return beats
 
 
-def _answers(settings: Settings) -> bool:
-    """Whether the api-server serves the tasks (it does with and without the UI)."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(f"http://127.0.0.1:{settings.airflow_port}/execution/health", timeout=5) as response:
-            return bool(response.status == 200)
-    except urllib.error.HTTPError:
-        return False
-    except OSError:
-        return False
-
-
 def _stamp_file(settings: Settings) -> Path:
-    return airflow_home(settings) / "migrated"
+    return settings.home / "run" / "airflow-migrated"
 
 
 def _migrated_version(settings: Settings) -> str | None:
@@ -589,5 +729,5 @@ def _migrated_version(settings: Settings) -> str | None:
 
 def _metadata_stamp(settings: Settings) -> str | None:
     """Airflow's version and the revision its metadata is at; None when there is no metadata."""
-    rows = _rows(settings, "select version_num from alembic_version")
-    return f"{version('apache-airflow')} {settings.airflow_db} {rows[0][0]}" if rows else None
+    revision = metadata_revision(settings)
+    return f"{version('apache-airflow')} {settings.airflow_db} {revision}" if revision else None

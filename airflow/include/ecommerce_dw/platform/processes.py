@@ -120,8 +120,20 @@ def find(home: Path, name: str) -> Started | None:
         return None
 
 
-def stop(home: Path, names: Iterable[str], *, patience: float = 20.0) -> list[str]:
+def remembered(home: Path) -> list[str]:
+    """Names of the components that were started and not stopped."""
+    return sorted(file.stem for file in (home / "run").glob("*.json"))
+
+
+def stop(home: Path, names: Iterable[str], *, patience: float = 20.0, drain: float = 0.0) -> list[str]:
     """End components with all their children: asked first, killed after `patience` seconds.
+
+    Args:
+        home: Of the platform.
+        names: The components.
+        patience: From the first question to the kill (s).
+        drain: Longest wait (s) for what a component finishes before it ends, as a scheduler its tasks; within
+            it only leaders are asked.
 
     Returns:
         The names of those of which something ran.
@@ -132,7 +144,7 @@ def stop(home: Path, names: Iterable[str], *, patience: float = 20.0) -> list[st
     # what is left of them later is asked, then killed.
     leaders = [leader for started in known if (leader := started.leader())]
     _signal(leaders, kill=False)
-    _wait_for(known, patience / 2 if leaders else 0)
+    _wait_for(known, max(patience / 2, drain) if leaders else 0)
     _signal(_members(known), kill=False)
     _wait_for(known, patience / 2)
     while remaining := _members(known):

@@ -14,7 +14,7 @@ from dotenv import dotenv_values
 
 from ecommerce_dw.platform.configuration import write_private
 from ecommerce_dw.platform.errors import PlatformError
-from ecommerce_dw.settings import Settings
+from ecommerce_dw.settings import NoLandingFolderError, Settings
 
 DEFAULT_DAYS = 730
 DEFAULT_SCALE = 1.0
@@ -181,8 +181,8 @@ def continue_sample(
 
     Raises:
         NoDayToSimulateError: There is no sample, it ends where it was asked to, its files are not in the
-            landing folder in use, another version of the simulator made it, the date is not over, or this is
-            not a development environment.
+            landing folder in use, that is a bucket, another version of the simulator made it, the date is not
+            over, or this is not a development environment.
         PlatformError: The landing zone can't be written.
     """
     if settings.ecommerce_dw_environment != "development":
@@ -191,7 +191,10 @@ def continue_sample(
             f"{settings.ecommerce_dw_environment}."
         )
     yesterday = (today or dt.datetime.now(dt.UTC).date()) - dt.timedelta(days=1)
-    landing = settings.landing(SOURCE)
+    try:
+        landing = settings.landing(SOURCE)
+    except NoLandingFolderError as error:
+        raise NoDayToSimulateError(f"{error} Days are simulated into a folder alone.") from error
     with _only_writer(settings):
         known = read_sample(settings)
         if known is None:
@@ -272,10 +275,10 @@ def _only_writer(settings: Settings) -> Iterator[None]:
         yield
 
 
-def remember_landing(settings: Settings, source: str, folder: Path) -> None:
-    """Remember a source's landing folder for later commands and for the scheduler."""
+def remember_landing(settings: Settings, source: str, address: str) -> None:
+    """Remember a source's landing folder or bucket for later commands and for the scheduler."""
     known = dotenv_values(settings.landing_file)
-    known[f"LANDING_{source.upper()}"] = str(folder)
+    known[f"LANDING_{source.upper()}"] = address
     lines = ["# Written by ./deploy.sh dev --landing."]
     for name, value in sorted(known.items()):
         quoted = (value or "").replace("\\", "\\\\").replace("'", "\\'")

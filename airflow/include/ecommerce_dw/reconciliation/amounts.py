@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from pathlib import Path
 
 import psycopg2.extensions
 
 from ecommerce_dw.contracts.model import Contract
+from ecommerce_dw.loading.landing import Location, UnreadableFileError
 from ecommerce_dw.loading.stream import (
     FileReader,
     RefusedFileError,
-    UnreadableFileError,
     hash_file,
     read_header,
     split_fields,
@@ -86,7 +85,7 @@ def _field_names(
 
 
 def landed_amounts(
-    contract: Contract, path: Path, sha256: str, terms: Mapping[str, Terms]
+    contract: Contract, location: Location, sha256: str, terms: Mapping[str, Terms]
 ) -> dict[str, Decimal] | None:
     """Records and amounts of a landed file, read from its bytes again, apart from the loader.
 
@@ -95,9 +94,9 @@ def landed_amounts(
         there any more with these bytes, or is no file of the contract.
     """
     try:
-        if hash_file(path) != sha256:
+        if hash_file(location) != sha256:
             return None
-        reader = FileReader(path, is_gzip=path.suffix == ".gz")
+        reader = FileReader(location, is_gzip=str(location).endswith(".gz"))
         data = b"".join(reader.pieces())
         header = read_header(data, contract, is_whole_file=True)
     except (UnreadableFileError, RefusedFileError):

@@ -9,6 +9,7 @@ from psycopg2.extras import execute_values
 
 from ecommerce_dw.contracts.model import Contract
 from ecommerce_dw.loading.ddl import quote_text
+from ecommerce_dw.loading.landing import landing_of
 from ecommerce_dw.loading.ledger import in_effect
 from ecommerce_dw.reconciliation.amounts import KIND, landed_amounts, rejected_amounts
 from ecommerce_dw.reconciliation.comparison import Comparisons, Step, on_days
@@ -73,10 +74,10 @@ def compare_file_to_raw(
         rows = rejected_amounts(cursor, contract, terms, loaded)
         execute_values(cursor, "insert into pg_temp.rejected values %s", rows, page_size=1000)
     if reads_files:
-        landing = settings.landing(contract.source)
+        landing = landing_of(settings, contract.source)
         terms = {measure.name: terms_of(contract, measure) for measure in measures}
         for file_id, _, is_current, path, sha256 in files:
-            sums = landed_amounts(contract, landing / path, sha256, terms) if is_current else None
+            sums = landed_amounts(contract, landing.at(path), sha256, terms) if is_current else None
             if sums is not None:
                 execute_values(
                     cursor,

@@ -1,0 +1,63 @@
+"""`ecommerce-dw container`: what the containers of docker-compose.yml run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+import psycopg2
+
+from ecommerce_dw.platform.errors import PlatformError
+from ecommerce_dw.settings import get_settings
+
+_COMPONENTS = click.Choice(["api-server", "scheduler", "dag-processor", "triggerer", "worker"])
+
+
+@click.group()
+def command() -> None:
+    """What the containers of docker-compose.yml run; use them through ./deploy.sh."""
+
+
+@command.command()
+def init() -> None:
+    """Bring both databases to this version: what has to be done before the components start."""
+    from ecommerce_dw.platform.services import prepare_services
+
+    try:
+        prepare_services(get_settings())
+    except (PlatformError, psycopg2.OperationalError) as error:
+        raise click.ClickException(str(error).strip()) from error
+
+
+@command.command()
+@click.argument("component", type=_COMPONENTS)
+def start(component: str) -> None:
+    """Become a component of Airflow, configured by the settings."""
+    from ecommerce_dw.platform.configuration import program_environment, write_configuration
+    from ecommerce_dw.platform.orchestrator import airflow_command
+
+    settings = get_settings()
+    write_configuration(settings)
+    _started_file().write_text(component)
+    arguments = airflow_command(settings, component)
+    os.execve(arguments[0], arguments, program_environment(settings))
+
+
+@command.command()
+def healthy() -> None:
+    """Exit with 0 when what this container has become is at work, else say why not and exit with 1."""
+    from ecommerce_dw.platform.health import problem_of
+
+    file = _started_file()
+    if file.exists() and (problem := problem_of(get_settings(), file.read_text())):
+        click.echo(problem, err=True)
+        sys.exit(1)
+
+
+def _started_file() -> Path:
+    # In a container's own memory, not in the volume that all share.
+    from ecommerce_dw.platform.configuration import airflow_home
+
+    return airflow_home(get_settings()) / "component"
