@@ -5,6 +5,7 @@ A new channel is a class with a `name` and a `send`, and a line in `configured_c
 
 from __future__ import annotations
 
+import contextlib
 import email.message
 import email.policy
 import email.utils
@@ -15,6 +16,7 @@ import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -72,6 +74,21 @@ def configured_channels(settings: Settings) -> tuple[Channel, ...]:
     return tuple(channels)
 
 
+@contextlib.contextmanager
+def mail_session(settings: Settings) -> Iterator[smtplib.SMTP]:
+    """A session with the mail server, encrypted and logged in as the settings say.
+
+    Raises:
+        OSError, smtplib.SMTPException: The server does not answer, or refuses.
+    """
+    with smtplib.SMTP(settings.smtp_host, settings.smtp_port, timeout=TIMEOUT) as server:
+        if settings.smtp_starttls:
+            server.starttls(context=ssl.create_default_context())
+        if settings.smtp_user:
+            server.login(settings.smtp_user, settings.smtp_password.get_secret_value())
+        yield server
+
+
 class MailChannel:
     """Plain-text mail through an SMTP server.
 
@@ -103,11 +120,7 @@ class MailChannel:
         mail["Auto-Submitted"] = "auto-generated"
         mail.set_content(message.body + (f"\n\n{message.link}\n" if message.link else "\n"))
         try:
-            with smtplib.SMTP(settings.smtp_host, settings.smtp_port, timeout=TIMEOUT) as server:
-                if settings.smtp_starttls:
-                    server.starttls(context=ssl.create_default_context())
-                if settings.smtp_user:
-                    server.login(settings.smtp_user, settings.smtp_password.get_secret_value())
+            with mail_session(settings) as server:
                 refused = server.send_message(mail)
         except (OSError, smtplib.SMTPException) as error:
             raise ChannelError(

@@ -521,15 +521,7 @@ def trigger(
         command += ["--logical-date", logical_date.isoformat()]
     if parameters:
         command += ["--conf", json.dumps(parameters)]
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=settings.home,
-        env=program_environment(settings),
-    )
+    done = processes.run_to_end(command, environment=program_environment(settings), cwd=settings.home)
     if done.returncode != 0:
         raise PlatformError("Airflow did not take the run:\n" + "\n".join(done.stdout.splitlines()[-15:]))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import smtplib
-import ssl
 import stat
 import sys
 import time
@@ -27,7 +26,7 @@ import psutil
 import psycopg2.extensions
 from pydantic import ValidationError
 
-from ecommerce_dw.alerts.channels import TIMEOUT
+from ecommerce_dw.alerts.channels import TIMEOUT, mail_session
 from ecommerce_dw.migrations import is_known
 from ecommerce_dw.platform import database, orchestrator
 from ecommerce_dw.platform.errors import PlatformError
@@ -509,11 +508,7 @@ def _check_mail(settings: Settings) -> Iterator[Finding]:
         )
         return
     try:
-        with smtplib.SMTP(settings.smtp_host, settings.smtp_port, timeout=TIMEOUT) as server:
-            if settings.smtp_starttls:
-                server.starttls(context=ssl.create_default_context())
-            if settings.smtp_user:
-                server.login(settings.smtp_user, settings.smtp_password.get_secret_value())
+        with mail_session(settings) as server:
             server.noop()
     except (OSError, smtplib.SMTPException) as error:
         yield Finding(

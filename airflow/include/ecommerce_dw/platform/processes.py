@@ -112,6 +112,26 @@ def start(component: Component, home: Path, environment: Mapping[str, str], dige
     return started
 
 
+def run_to_end(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | str | None = None,
+    start_new_session: bool = False,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program that reads nothing to its end; `stdout` has all that it said, errors among it."""
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=cwd,
+        env=environment,
+        start_new_session=start_new_session,
+    )
+
+
 def find(home: Path, name: str) -> Started | None:
     """What is remembered of a component, running or not."""
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,13 +209,9 @@ def back_up_metadata(settings: Settings) -> Path:
     if not settings.is_embedded:
         program = shutil.which("pg_dump") or program  # the embedded one is built without TLS
     building = file.with_name(f".{file.name}.building")
-    done = subprocess.run(
+    done = processes.run_to_end(
         [program, "--format=custom", f"--file={building}", settings.airflow_db],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=program_environment(settings),
+        environment=program_environment(settings),
     )
     if done.returncode != 0:
         building.unlink(missing_ok=True)
@@ -274,12 +269,8 @@ def _go_back(
 
 
 def _start_again(before: Release) -> str:
-    done = subprocess.run(
+    done = processes.run_to_end(
         [before.program, "platform", "prod", "--rollback"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
         start_new_session=True,  # a second Ctrl-C does not end the way back
     )
     if done.returncode == 0:

@@ -10,7 +10,6 @@ import contextlib
 import datetime as dt
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,7 +19,7 @@ from typing import Any
 
 from psycopg2 import sql
 
-from ecommerce_dw.platform import database
+from ecommerce_dw.platform import database, processes
 from ecommerce_dw.platform.configuration import program_environment
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.summary import Summary, read_summary
@@ -130,15 +129,7 @@ def _environment(scratch: Settings, folder: Path) -> dict[str, str]:
 
 
 def _call(command: list[str], environment: Mapping[str, str]) -> None:
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd="/",
-        env=dict(environment),
-    )
+    done = processes.run_to_end(command, environment=environment, cwd="/")
     if done.returncode != 0:
         words = "\n".join(done.stdout.splitlines()[-_SHOWN:])
         raise PlatformError(f"The smoke test failed in `ecommerce-dw {command[1]}`:\n{words}")
