@@ -101,6 +101,8 @@ def test_nothing_stands_against_a_complete_configuration(complete: Settings) -> 
     ("values", "check", "where"),
     [
         ({"ecommerce_dw_environment": "development"}, "environment", "ECOMMERCE_DW_ENVIRONMENT"),
+        ({"airflow_workers": 2}, "environment", "AIRFLOW_WORKERS, REDIS_HOST"),
+        ({"airflow_db_host": "127.0.0.1", "airflow_db_port": 1}, "environment", "AIRFLOW_DB_HOST"),
         ({"loader_password": "loader"}, "secrets", "LOADER_PASSWORD"),
         ({"loader_password": ""}, "secrets", "LOADER_PASSWORD"),
         ({"loader_password": "short"}, "secrets", "LOADER_PASSWORD"),

@@ -127,6 +127,14 @@ def check_environment(settings: Settings) -> Iterator[Finding]:
             "AIRFLOW_WORKERS, REDIS_HOST",
             "Leave both out.",
         )
+    if settings.airflow_db_host:
+        # The backup before another Airflow is taken from the warehouse's server.
+        yield Finding(
+            "environment",
+            "A server of its own for Airflow's metadata is for containers: here it is the warehouse's.",
+            "AIRFLOW_DB_HOST",
+            "Leave it out.",
+        )
 
 
 def check_secrets(settings: Settings) -> Iterator[Finding]:
