@@ -8,8 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -26,66 +28,88 @@ class Check:
     arguments: tuple[str, ...]
 
 
-def static_checks(settings: Settings, work: Path) -> list[Check]:
-    """What is checked before the tests; programs write into `work` alone."""
+def static_checks(settings: Settings, work: Path) -> list[tuple[Check, ...]]:
+    """What is checked before the tests: in each group one needs what the one before it wrote.
+
+    The longest come first, so that two side by side end at about the same time. Programs write into
+    `work` alone.
+    """
     programs = Path(sys.prefix) / "bin"
 
     def program(name: str) -> str:
         return str(programs / name)
 
-    return [
-        Check("ruff", (program("ruff"), "check", "--cache-dir", str(work / "ruff"), ".")),
-        Check(
-            "ruff format",
-            (program("ruff"), "format", "--check", "--diff", "--cache-dir", str(work / "ruff"), "."),
+    parse = Check(
+        "dbt parse",
+        (
+            program("dbt"),
+            "parse",
+            "--no-partial-parse",
+            "--warn-error-options",
+            '{"error": ["Deprecations"]}',
+            "--target-path",
+            str(work / "dbt"),
+            "--log-path",
+            str(work / "dbt"),
+            "--quiet",
         ),
-        Check(
-            "mypy --strict",
-            (program("mypy"), "--cache-dir", str(settings.home / "cache" / "mypy")),
+    )
+    dictionary = Check(
+        "data dictionary",
+        (
+            program("ecommerce-dw"),
+            "dictionary",
+            "--check",
+            "--manifest",
+            str(work / "dbt" / "manifest.json"),
         ),
+    )
+    shell = _found(".ci/run", ".ci/environment", "*.sh", "*/*.sh", "tests/**/*.sh")
+    checks = [
         Check(
             "sqlfluff",
             (program("sqlfluff"), "lint", "--disable-progress-bar", "--processes", "2", "dbt"),
         ),
         Check(
-            "shellcheck",
-            (
-                program("shellcheck"),
-                "-x",
-                *_found(".ci/run", ".ci/environment", "*.sh", "*/*.sh", "tests/**/*.sh"),
-            ),
+            "mypy --strict",
+            (program("mypy"), "--cache-dir", str(settings.home / "cache" / "mypy")),
         ),
+        Check("ruff", (program("ruff"), "check", "--cache-dir", str(work / "ruff"), ".")),
+        Check(
+            "ruff format",
+            (program("ruff"), "format", "--check", "--diff", "--cache-dir", str(work / "ruff"), "."),
+        ),
+        Check("shellcheck", (program("shellcheck"), "-x", *shell)),
         Check(
             "hadolint", (program("hadolint"), *_found("infrastructure/Dockerfile", "tests/**/*.Dockerfile"))
         ),
         *_compose_checks(),
         Check("contracts", (program("ecommerce-dw"), "contracts", "sync", "--check")),
-        Check(
-            "dbt parse",
-            (
-                program("dbt"),
-                "parse",
-                "--no-partial-parse",
-                "--warn-error-options",
-                '{"error": ["Deprecations"]}',
-                "--target-path",
-                str(work / "dbt"),
-                "--log-path",
-                str(work / "dbt"),
-                "--quiet",
-            ),
-        ),
-        Check(
-            "data dictionary",
-            (
-                program("ecommerce-dw"),
-                "dictionary",
-                "--check",
-                "--manifest",
-                str(work / "dbt" / "manifest.json"),
-            ),
-        ),
     ]
+    return [(check,) for check in checks[:2]] + [(parse, dictionary)] + [(check,) for check in checks[2:]]
+
+
+def _run_group(environment: Mapping[str, str], checks: Sequence[Check]) -> list[str]:
+    """Run checks one after the other and say how each ended; names of those that failed."""
+    failed = []
+    for check in checks:
+        began = time.monotonic()
+        done = subprocess.run(
+            check.arguments,
+            cwd=PROJECT_DIR,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        seconds = time.monotonic() - began
+        if done.returncode == 0:
+            click.echo(f"✔ {check.name} ({seconds:.1f} s)")
+        else:
+            failed.append(check.name)
+            click.echo(f"✘ {check.name} ({seconds:.1f} s)\n{done.stdout.rstrip()}")
+    return failed
 
 
 def _found(*patterns: str) -> list[str]:
@@ -158,26 +182,12 @@ def run_checks(settings: Settings, markers: str, arguments: Sequence[str]) -> in
     }
     for name in ("AIRFLOW_HOME", "PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSFILE"):
         environment.pop(name, None)
-    checks = [] if arguments else static_checks(settings, work)
     failed: list[str] = []
     try:
-        for check in checks:
-            began = time.monotonic()
-            done = subprocess.run(
-                check.arguments,
-                cwd=PROJECT_DIR,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            seconds = time.monotonic() - began
-            if done.returncode == 0:
-                click.echo(f"✔ {check.name} ({seconds:.1f} s)")
-            else:
-                failed.append(check.name)
-                click.echo(f"✘ {check.name} ({seconds:.1f} s)\n{done.stdout.rstrip()}")
+        if not arguments:
+            with ThreadPoolExecutor(2) as pool:
+                for names in pool.map(partial(_run_group, environment), static_checks(settings, work)):
+                    failed += names
         check = pytest_check(work, markers, arguments)
         tests = subprocess.run(check.arguments, cwd=PROJECT_DIR, env=environment, stdin=subprocess.DEVNULL)
         if failed:
