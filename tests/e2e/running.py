@@ -12,6 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ecommerce_dw.fingerprint import fingerprint
+from ecommerce_dw.loading.reload import Reload
+from ecommerce_dw.reprocess import plan, reprocess
+from ecommerce_dw.settings import Settings
 from shop_simulator import ENTITIES
 from tests.e2e.checkout import Checkout
 from tests.support.receivers import Hook, Inbox
@@ -94,3 +98,18 @@ class Platform:
             "airflow",
         )
         return dict(row.split("|") for row in rows.splitlines())
+
+
+def tables(checkout: Checkout) -> list[list[object]]:
+    """Schema, name, rows and checksum of each table of a running platform."""
+    done = checkout.run("run", "ecommerce-dw", "fingerprint", "--json")
+    assert done.returncode == 0, done.stderr
+    return [
+        [table[name] for name in ("schema", "table", "rows", "checksum")] for table in json.loads(done.stdout)
+    ]
+
+
+def undisturbed(settings: Settings, first: dt.date, last: dt.date) -> list[list[object]]:
+    """The same days of the landing zone at once, without Airflow, into a warehouse of its own."""
+    reprocess(settings, plan(settings, Reload(first, last, "ecommerce")), run_id="cli__undisturbed")
+    return [list(table) for table in fingerprint(settings)]

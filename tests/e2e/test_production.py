@@ -18,13 +18,10 @@ import psycopg2
 import pytest
 
 from ecommerce_dw import db
-from ecommerce_dw.fingerprint import fingerprint
-from ecommerce_dw.loading.reload import Reload
-from ecommerce_dw.reprocess import plan, reprocess
 from ecommerce_dw.settings import Settings
 from shop_simulator import generate
 from tests.e2e.production import COMPONENTS, Production, production_home
-from tests.e2e.running import DAG
+from tests.e2e.running import DAG, tables, undisturbed
 
 pytestmark = pytest.mark.slow
 
@@ -120,20 +117,6 @@ def wait_for_end(production: Production, run: str) -> dict[str, int]:
         f"select task_id, try_number from task_instance join dag_run using (run_id) where {run}", "airflow"
     )
     return {task: int(number) for task, number in (row.split("|") for row in rows.splitlines())}
-
-
-def tables(production: Production) -> list[list[object]]:
-    done = production.checkout.run("run", "ecommerce-dw", "fingerprint", "--json")
-    assert done.returncode == 0, done.stderr
-    return [
-        [table[name] for name in ("schema", "table", "rows", "checksum")] for table in json.loads(done.stdout)
-    ]
-
-
-def undisturbed(settings: Settings, last: dt.date) -> list[list[object]]:
-    """The same days at once, without Airflow, into a warehouse of its own."""
-    reprocess(settings, plan(settings, Reload(FIRST, last, "ecommerce")), run_id="cli__undisturbed")
-    return [list(table) for table in fingerprint(settings)]
 
 
 def land_and_trigger(production: Production, landing: Path, first: int, last: int) -> str:
@@ -256,9 +239,9 @@ def test_an_upgrade_under_a_running_dag_loses_no_task(
     tries = wait_for_end(deployed, f"run_id = '{run_id}'")
     assert set(tries.values()) == {1}, tries
     monkeypatch.setenv("LANDING_ECOMMERCE", str(landing))
-    seen = tables(deployed)
+    seen = tables(deployed.checkout)
     assert len(seen) >= 10
-    assert seen == undisturbed(settings, FIRST + dt.timedelta(days=12))
+    assert seen == undisturbed(settings, FIRST, FIRST + dt.timedelta(days=12))
 
 
 def test_a_release_whose_dag_is_broken_goes_back(deployed: Production) -> None:
@@ -312,7 +295,7 @@ def test_tasks_that_take_too_long_are_tried_again_with_changed_passwords(
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         db.connect("loader", settings=reached)
     monkeypatch.setenv("LANDING_ECOMMERCE", str(landing))
-    assert tables(deployed) == undisturbed(settings, FIRST + dt.timedelta(days=14))
+    assert tables(deployed.checkout) == undisturbed(settings, FIRST, FIRST + dt.timedelta(days=14))
 
 
 def test_rollback_goes_to_the_release_before_and_forth_again(deployed: Production) -> None:

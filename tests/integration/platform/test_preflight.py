@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,9 +89,7 @@ def changed(settings: Settings, **values: object) -> Settings:
 
 
 def test_nothing_stands_against_a_complete_configuration(complete: Settings) -> None:
-    began = time.monotonic()
     findings = preflight.preflight(complete)
-    assert time.monotonic() - began < 10
     assert [finding for finding in findings if finding.level == "error"] == []
     assert {finding.where for finding in findings} <= {"BACKUP_DIR"}  # the same disk, a warning
 

@@ -24,9 +24,6 @@ VALUES = PROJECT_DIR / "infrastructure" / "helm" / "values.yaml"
 MANIFESTS = PROJECT_DIR / "infrastructure" / "kubernetes"
 GUIDE = PROJECT_DIR / "docs" / "production.md"
 
-#: Read by libpq itself.
-OF_LIBPQ = {"PGSSLMODE"}
-
 
 def read_all(text: str) -> list[dict[str, Any]]:
     return [document for document in yaml.safe_load_all(text) if document]
@@ -102,13 +99,13 @@ def test_settings_are_settings_and_no_secret_is_written_down() -> None:
     documents = manifests()
     assert not [each for each in documents if each["kind"] == "Secret"]
     (settings,) = (each["data"] for each in documents if each["kind"] == "ConfigMap")
-    assert set(settings) - OF_LIBPQ <= {name.upper() for name in Settings.model_fields}
+    assert set(settings) <= {name.upper() for name in Settings.model_fields}
     secret = {
         name.upper() for name, field in Settings.model_fields.items() if "Secret" in str(field.annotation)
     }
     assert secret and not secret & set(settings)
     assert not list(found_under("env", [documents, values()]))
-    kept = Settings(_env_file=None, **{name.lower(): settings[name] for name in set(settings) - OF_LIBPQ})
+    kept = Settings(_env_file=None, **{name.lower(): settings[name] for name in settings})
     assert kept.ecommerce_dw_environment == "production" and not kept.is_embedded
 
 

@@ -108,7 +108,6 @@ def airflow_options(settings: Settings) -> dict[str, dict[str, str]]:
             "sql_alchemy_conn": db.sqlalchemy_url(settings=settings.metadata).render_as_string(
                 hide_password=False
             ),
-            "load_default_connections": "False",
         },
         "logging": {"base_log_folder": str(task_log_dir(settings)), "json_logs": _json_logs(settings)},
         "scheduler": {
@@ -131,7 +130,6 @@ def airflow_options(settings: Settings) -> dict[str, dict[str, str]]:
             "instance_name": f"E-commerce warehouse{'' if settings.is_production else ' (development)'}",
         },
         "api_auth": {"jwt_secret": keys["jwt_secret"]},
-        "usage_data_collection": {"enabled": "False"},
         **(_celery_options(settings) if settings.has_workers else {}),
         **(_metrics_options(settings) if settings.statsd_host else {}),
     }
