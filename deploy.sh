@@ -5,7 +5,7 @@ set -euo pipefail
 readonly NEEDED_MB=2000 # the environment takes 0.9 GB, the sample and its warehouse about 0.5 GB
 # What a release consists of (./deploy.sh prod): all that runs.
 readonly RELEASE_PARTS=(airflow data-generation dbt infrastructure deploy.sh pyproject.toml requirements.lock
-    README.md LICENSE .env.example)
+    README.md LICENSE .env.example docker-compose.yml .dockerignore)
 
 main() {
     find_project
@@ -28,10 +28,10 @@ main() {
     fi
     isolate
     find_home
-    if [ "$command" != test ] && [ "$command" != prod ]; then
+    if [ "$command" != test ]; then
         # shellcheck source=infrastructure/containers.sh
         . "$project/infrastructure/containers.sh"
-        if runs_containers || { [ "$command" = dev ] && has_word --containers "$@"; }; then
+        if runs_containers || { [[ $command = dev || $command = prod ]] && has_word --containers "$@"; }; then
             in_containers "$command" "$@"
             exit
         fi
@@ -112,6 +112,9 @@ back to the release before. Again, without changes, it starts what is down. Sett
   --rollback         Back to the release before (<home>/previous): its code, on the tables as they are
   --upgrade-airflow  When another Airflow comes with the release: standstill, backup of its metadata to
                      BACKUP_DIR, migration. There is no rollback from it but that backup
+  --containers       The same as containers (docker-compose.yml): a release is its files and an image of its own; workers
+                     end their tasks before they are replaced. Remembered for the other commands
+  --workers N        With --containers: how many workers (1)
 
 docs/production.md tells more.
 TEXT

@@ -1,9 +1,13 @@
 # shellcheck shell=bash
-# The platform as containers: what deploy.sh does in place of its own processes after `dev --containers`.
-# deploy.sh sources it; the mode is remembered in $home/mode.
-# shellcheck disable=SC2154 # project, home and venv are set there
+# The platform as containers: what deploy.sh does in place of its own processes after `dev --containers` and
+# `prod --containers`. deploy.sh sources it; the mode is remembered in $home/mode.
+# shellcheck disable=SC2154 # project, home, venv and release are set there
 
 readonly keys="airflow_db_password airflow_fernet_key airflow_jwt_secret airflow_api_secret_key redis_password"
+readonly servers="warehouse airflow-db redis"
+# In the order in which they are rolled: workers last, because they end the tasks they have, for which the others
+# have to be there.
+readonly airflow_services="airflow-apiserver airflow-scheduler airflow-dag-processor airflow-triggerer airflow-worker"
 
 runs_containers() {
     [ "$(cat -- "$home/mode" 2>/dev/null)" = containers ]
@@ -13,10 +17,18 @@ in_containers() {
     local command=$1
     shift
     find_compose
-    cd -- "$project" || exit
-    COMPOSE_PROFILES=$(setting COMPOSE_PROFILES)
-    export ECOMMERCE_DW_HOME=$home COMPOSE_PROFILES=${COMPOSE_PROFILES:-dev}
+    export ECOMMERCE_DW_HOME=$home
     export BUILDAH_FORMAT=docker # podman's own format leaves health checks out
+    if [ "$command" = dev ] && is_production; then
+        die "$home is a production installation. Set ECOMMERCE_DW_HOME to another folder, and COMPOSE_PROJECT_NAME to
+another name, for development."
+    fi
+    COMPOSE_PROFILES=$(setting COMPOSE_PROFILES)
+    COMPOSE_PROFILES=${COMPOSE_PROFILES:-dev}
+    export COMPOSE_PROFILES
+    # In production what answers is the release in service, not the checkout, which is what comes next.
+    if [ "$command" != prod ] && is_production; then use_release "$(release_behind current)"; fi
+    cd -- "$project" || exit
     "${command}_containers" "$@"
 }
 
@@ -42,15 +54,64 @@ LANDING_ROOT (see .env.example), and always serve the UI." 2
     if has_program; then
         "$venv/bin/ecommerce-dw" platform stop --quiet # it has the ports
     fi
-    write_secrets
+    write_secrets dev
     write_settings
     printf containers >"$home/mode"
     "${compose[@]}" build init
-    # What changed is rolled, the workers last: they end the tasks they have, for which the others have to be there.
     "${compose[@]}" up --detach --remove-orphans airflow-apiserver
     "${compose[@]}" up --detach --no-deps airflow-scheduler airflow-dag-processor airflow-triggerer
     "${compose[@]}" up --detach --no-deps --scale "airflow-worker=$workers" airflow-worker
     in_tool ecommerce-dw platform dev "${arguments[@]}"
+}
+
+prod_containers() {
+    local check='' rollback='' upgrade='' workers target before
+    workers=$(setting AIRFLOW_WORKERS)
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --containers) ;;
+            --check) check=yes ;;
+            --rollback) rollback=yes ;;
+            --upgrade-airflow) upgrade=yes ;;
+            --workers) shift && workers=${1:-} ;;
+            --workers=*) workers=${1#*=} ;;
+            *) die "prod --containers takes --check, --rollback, --upgrade-airflow and --workers, and no $1." 2 ;;
+        esac
+        shift
+    done
+    case ${workers:=1} in *[!0-9]* | 0) die "--workers takes a number from 1 on." 2 ;; esac
+    before=$(release_behind current)
+    if [ -n "$before" ] && ! runs_containers; then
+        die "$home is a production installation without containers. Set ECOMMERCE_DW_HOME to another folder."
+    fi
+    if [ -n "$rollback" ]; then
+        target=$(release_behind previous)
+        [ -n "$target" ] || die "There is no release before the current one in $home."
+    else
+        make_release
+        target=$release
+    fi
+    use_release "$target"
+    cd -- "$target" || exit
+    if [ -n "$rollback" ]; then
+        [ "$(metadata_revision)" = "$(cat -- "$target/metadata-revision")" ] ||
+            die "$(basename -- "$target") can't run on Airflow's metadata any more: another Airflow was deployed since.
+Nothing was changed. $(restore_advice)"
+    fi
+    write_secrets prod
+    write_settings
+    "${compose[@]}" build init
+    if [ -z "$rollback" ]; then
+        preflight "$upgrade"
+        [ -z "$check" ] || return 0
+    fi
+    printf containers >"$home/mode"
+    if bring_up "$workers" "$upgrade" "$before"; then
+        put_in_service "$target" "$before"
+    else
+        go_back "$target" "$before" "$workers"
+        return 1
+    fi
 }
 
 stop_containers() {
@@ -63,6 +124,9 @@ stop_containers() {
 }
 
 reset_containers() {
+    ! is_production ||
+        die "$home is a production installation, and reset deletes data. Nothing was changed. When that is meant:
+${compose[*]} down --volumes in $project, then delete $home yourself."
     [ "${1:-}" = --yes ] ||
         die "This deletes the containers' volumes (databases, landing zone, logs). Say so with ./deploy.sh reset --yes."
     "${compose[@]}" down --remove-orphans --volumes --timeout 20
@@ -125,6 +189,152 @@ triggerer and worker." 2
     "${compose[@]}" logs --tail "$lines" "${options[@]}" ${component:+"$component"}
 }
 
+# --- production ----------------------------------------------------------------------------------------------
+
+is_production() {
+    runs_containers && [ -L "$home/current" ]
+}
+
+# The folder of the release that a link names; nothing where there is none.
+release_behind() {
+    [ ! -L "$home/$1" ] || (cd -P -- "$home/$1" && pwd)
+}
+
+# A release is its files and an image of its own, which has its name for a tag.
+use_release() {
+    local image
+    project=$1
+    image=$(setting ECOMMERCE_DW_IMAGE)
+    image=${image:-ecommerce-dw}
+    case ${image##*/} in *:*) image=${image%:*} ;; esac
+    export ECOMMERCE_DW_IMAGE=$image:${project##*/} COMPOSE_PROFILES=prod
+}
+
+# Everything that stands against a deployment, at once. The servers start with good passwords or not at all: their
+# first start writes them down.
+preflight() {
+    local options=(--check ${1:+--upgrade-airflow})
+    # shellcheck disable=SC2086 # several words
+    if [ -z "$("${compose[@]}" ps --quiet warehouse 2>/dev/null)" ]; then
+        in_tool ecommerce-dw platform prod "${options[@]}" --before-server || exit 1
+        [ -z "$check" ] || return 0
+        "${compose[@]}" up --detach $servers
+        "${compose[@]}" run --rm -T init true # which waits for their health
+    fi
+    in_tool ecommerce-dw platform prod "${options[@]}" || exit 1
+}
+
+# Migrations, every component healthy before the next is touched, DAG files read, smoke test.
+bring_up() {
+    local workers=$1 upgrade=$2 before=$3 options
+    options=(--since "$(date -u +%Y-%m-%dT%H:%M:%SZ)")
+    [ -n "$before" ] || options+=(--first)
+    if [ -n "$upgrade" ]; then stand_still || return; fi
+    echo "Migrations"
+    # shellcheck disable=SC2086 # several words
+    "${compose[@]}" up --detach $servers || return
+    "${compose[@]}" run --rm -T init || return
+    roll "$workers" || return
+    echo "DAG files and smoke test"
+    in_tool ecommerce-dw container verify "${options[@]}"
+}
+
+roll() {
+    local workers=$1 service count
+    for service in $airflow_services; do
+        count=1
+        [ "$service" != airflow-worker ] || count=$workers
+        echo "Rolling $service"
+        "${compose[@]}" up --detach --no-deps --scale "$service=$count" "$service" || return
+        wait_until_healthy "$service" "$count" || return
+    done
+}
+
+wait_until_healthy() {
+    local service=$1 count=$2 index deadline said
+    for ((index = 1; index <= count; index++)); do
+        deadline=$((SECONDS + 180))
+        until said=$("${compose[@]}" exec -T --index "$index" "$service" ecommerce-dw container healthy 2>&1); do
+            if [ "$SECONDS" -ge "$deadline" ]; then
+                printf '%s (%s) is not healthy: %s\nIts log ends:\n' "$service" "$index" "$said" >&2
+                "${compose[@]}" logs --tail 20 "$service" >&2
+                return 1
+            fi
+            sleep 2
+        done
+    done
+}
+
+# Another Airflow's migration is for nobody to look on; there is no way back from it but this backup.
+stand_still() {
+    local folder file
+    folder=$(setting BACKUP_DIR)
+    file=$folder/airflow-$(date -u +%Y%m%dT%H%M%SZ).dump
+    echo "Standstill for Airflow's metadata: letting tasks end"
+    # shellcheck disable=SC2086 # several words
+    "${compose[@]}" stop airflow-worker && "${compose[@]}" stop $airflow_services || return
+    if [ -n "$(metadata_revision)" ]; then
+        (umask 077 && in_metadata pg_dump --format=custom >"$file.building") && mv -- "$file.building" "$file" ||
+            return
+        echo "Backup of Airflow's metadata: $file"
+    fi
+}
+
+# A program of PostgreSQL's, beside Airflow's metadata.
+in_metadata() {
+    # shellcheck disable=SC2016 # for the shell there
+    "${compose[@]}" exec -T airflow-db sh -c \
+        'PGPASSWORD=$(cat /run/secrets/airflow_db_password) exec "$0" -h 127.0.0.1 -U airflow "$@" airflow' "$@"
+}
+
+metadata_revision() {
+    in_metadata psql -Atc 'select version_num from alembic_version' 2>/dev/null || true
+}
+
+put_in_service() {
+    local target=$1 before=$2 folder
+    metadata_revision >"$target/metadata-revision"
+    [ -z "$before" ] || [ "$before" = "$target" ] || ln -sfn -- "$before" "$home/previous"
+    ln -sfn -- "$target" "$home/current"
+    for folder in "$home"/releases/*/; do
+        folder=${folder%/}
+        [ "$folder" != "$target" ] && [ "$folder" != "$(release_behind previous)" ] || continue
+        rm -rf -- "$folder"
+    done
+    echo "${target##*/} is in service${before:+ (before: ${before##*/})}."
+}
+
+go_back() {
+    local target=$1 before=$2 workers=$3
+    echo "${target##*/} was not deployed; the lines above say why." >&2
+    if [ -z "$before" ]; then
+        # shellcheck disable=SC2086 # several words
+        "${compose[@]}" stop $airflow_services
+        echo "It is the first deployment, so there is nothing to go back to: Airflow was stopped. Mend the cause and run
+./deploy.sh prod --containers again: it goes on from here." >&2
+    elif [ "$before" = "$target" ]; then
+        echo "It was deployed already, so there is no other code to go back to: what fails is new in the settings or
+around the platform. Mend it and run ./deploy.sh prod again." >&2
+    elif [ "$(metadata_revision)" != "$(cat -- "$before/metadata-revision")" ]; then
+        echo "Airflow's metadata is migrated already, and ${before##*/} can't run on it. Mend the cause and run
+./deploy.sh prod again, or go back: $(restore_advice)" >&2
+    else
+        use_release "$before"
+        cd -- "$before" || exit
+        if roll "$workers"; then
+            echo "Rolled back: every component runs ${before##*/} again. Migrations are additive, so the tables stay as
+they are." >&2
+        else
+            echo "Rolling back to ${before##*/} failed, too; look at ./deploy.sh status and logs." >&2
+        fi
+    fi
+}
+
+restore_advice() {
+    echo "${compose[*]} stop the five airflow-… services; drop and create the database airflow in airflow-db;
+pg_restore the newest airflow-*.dump of BACKUP_DIR into it; then ./deploy.sh prod --rollback."
+}
+
 # --- engine --------------------------------------------------------------------------------------------------
 
 find_compose() {
@@ -161,23 +371,31 @@ in_tool() {
 
 # --- secrets and settings --------------------------------------------------------------------------------------
 
-# A file for each: what is set, else what is there already, else the default of development or something random.
-# Others can't enter the folder; the files are readable for the containers' users, who are none of this machine.
+# A file for each: what is set, else what is there already, else something random for a key. A password has a default
+# in development, and is empty in production, which the preflight tells. Others can't enter the folder; the files are
+# readable for the containers' users, who are none of this machine.
 write_secrets() {
-    local folder=$home/containers/secrets name
+    local mode=$1 folder=$home/containers/secrets name
     mkdir -p -- "$folder"
     chmod 700 "$home/containers" "$folder"
     for name in warehouse loader transformer analyst; do
-        write_secret "$folder/${name}_password" "$name"
+        write_secret "$folder/${name}_password" "$([ "$mode" = prod ] || echo "$name")"
     done
+    write_secret "$folder/airflow_admin_password" "$([ "$mode" = prod ] || echo admin)"
+    write_secret "$folder/smtp_password" ""
     for name in $keys; do
         write_secret "$folder/$name" "$(head -c 32 /dev/urandom | base64 | tr '+/' '-_')"
     done
 }
 
 write_secret() {
-    local file=$1 default=$2 value
-    value=$(setting "$(basename -- "$file" | tr '[:lower:]' '[:upper:]')")
+    local file=$1 default=$2 name value from
+    name=$(basename -- "$file" | tr '[:lower:]' '[:upper:]')
+    value=$(setting "$name")
+    from=$(setting "${name}_FILE")
+    if [ -z "$value" ] && [ -n "$from" ]; then
+        value=$(cat -- "$from") || die "${name}_FILE names $from, which can't be read."
+    fi
     [ -n "$value" ] || [ ! -s "$file" ] || return 0
     printf '%s' "${value:-$default}" >"$file"
     chmod 644 "$file"
@@ -189,7 +407,7 @@ write_settings() {
     local name value
     sed -n 's/^#\([A-Z_]*\)=.*/\1/p' "$project/.env.example" | while read -r name; do
         case $name in
-            CONTRACTS_DIR | LANDING_* | COMPOSE* | *_IMAGE | PYTHON | INSTALLER) continue ;;
+            CONTRACTS_DIR | LANDING_* | BACKUP_DIR | COMPOSE* | *_IMAGE | *_FILE | PYTHON | INSTALLER) continue ;;
         esac
         [ ! -e "$home/containers/secrets/$(printf '%s' "$name" | tr '[:upper:]' '[:lower:]')" ] || continue
         value=$(setting "$name")

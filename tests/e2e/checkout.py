@@ -68,6 +68,8 @@ _PARTS = (
     "pyproject.toml",
     "requirements.lock",
     ".env.example",
+    ".dockerignore",
+    "docker-compose.yml",
     "README.md",
     "LICENSE",
 )

@@ -9,23 +9,16 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
-import shutil
 import subprocess
-import time
-import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
-from ecommerce_dw.platform.postgres import free_port
-from ecommerce_dw.settings import PROJECT_DIR
-from shop_simulator import ENTITIES, generate
+from shop_simulator import generate
 from tests.e2e.checkout import make_checkout
-from tests.e2e.running import DAG, Platform
-from tests.support.containers import Engine, NoEngineError, find_engine, images_for
+from tests.e2e.running import Platform
+from tests.e2e.stack import ROLLED, Stack
+from tests.support.containers import NoEngineError, find_engine, images_for
 from tests.support.receivers import receiving_mail, receiving_posts
 
 pytestmark = pytest.mark.slow
@@ -35,141 +28,6 @@ OPENING = dt.date(2026, 1, 18)
 LAST = dt.date(2026, 1, 31)
 DAYS = [LAST + dt.timedelta(days=1), LAST + dt.timedelta(days=2)]
 SAMPLE = ("--days", str((LAST - OPENING).days + 1), "--end", str(LAST), "--scale", str(SCALE))
-#: Airflow's services, in the order deploy.sh rolls them.
-ROLLED = (
-    "airflow-apiserver",
-    "airflow-scheduler",
-    "airflow-dag-processor",
-    "airflow-triggerer",
-    "airflow-worker",
-)
-
-
-@dataclass
-class Stack:
-    """The containers of a test, in a home and under a name of their own.
-
-    Attributes:
-        engine: What runs them.
-        folder: Its home, and its landing folder.
-        images: Settings that name the images.
-        days_to_come: Files of days that have not landed.
-    """
-
-    engine: Engine
-    folder: Path
-    images: dict[str, str]
-    days_to_come: Path
-    name: str = field(default_factory=lambda: f"ecommerce-dw-test-{uuid.uuid4().hex[:8]}")
-    warehouse_port: int = field(default_factory=free_port)
-    airflow_port: int = field(default_factory=free_port)
-
-    @property
-    def landing(self) -> Path:
-        return self.folder / "landing"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return os.environ | {
-            "DOCKER_BUILDKIT": "0",  # the stand-ins are in the engine, not in a builder beside it
-            "BUILDAH_FORMAT": "docker",
-            "COMPOSE": " ".join(self.engine.compose),
-            "COMPOSE_PROFILES": "dev",
-            "COMPOSE_PROJECT_NAME": self.name,
-            "ECOMMERCE_DW_HOME": str(self.folder / "home"),
-            "ECOMMERCE_DW_IMAGE": f"localhost/{self.name}:latest",
-            "LANDING_ROOT": str(self.landing),
-            "WAREHOUSE_PORT": str(self.warehouse_port),
-            "AIRFLOW_PORT": str(self.airflow_port),
-            **self.images,
-        }
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Call deploy.sh and wait for its end, whatever that is."""
-        return subprocess.run(
-            [str(PROJECT_DIR / "deploy.sh"), *arguments],
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-
-    def compose(self, *arguments: str) -> str:
-        """Output of a command of compose, which has to succeed."""
-        done = subprocess.run(
-            [*self.engine.compose, *arguments],
-            cwd=PROJECT_DIR,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    def containers(self, *services: str) -> list[str]:
-        """Ids of the running containers of these services, of all when none is named."""
-        label = "com.docker.compose"
-        lines = self.engine.call(
-            "ps", "--filter", f"label={label}.project={self.name}",
-            "--format", '{{.ID}} {{.Label "' + label + '.service"}}' if self.engine.program == "docker"
-            else '{{.ID}} {{index .Labels "' + label + '.service"}}',
-        ).splitlines()  # fmt: skip
-        rows = [line.split() for line in lines]
-        return [container for container, service in rows if not services or service in services]
-
-    def metadata(self, query: str) -> str:
-        """Airflow's metadata, asked in their own server's container."""
-        [server] = self.containers("airflow-db")
-        ask = 'PGPASSWORD="$(cat /run/secrets/airflow_db_password)" psql -h 127.0.0.1 -U airflow -Atc "$0"'
-        return self.engine.call("exec", server, "sh", "-c", ask, query)
-
-    def fingerprint(self) -> list[dict[str, object]]:
-        done = self.run("run", "ecommerce-dw", "fingerprint", "--json")
-        assert done.returncode == 0, done.stderr
-        prints: list[dict[str, object]] = json.loads(done.stdout)
-        return prints
-
-    def land(self, day: dt.date) -> None:
-        for entity in ENTITIES:
-            name = f"{entity}/dt={day}/{entity}.csv"
-            target = self.landing / "ecommerce" / name
-            target.parent.mkdir(parents=True)
-            shutil.copyfile(self.days_to_come / name, target.with_name(f".{target.name}.tmp"))
-            target.with_name(f".{target.name}.tmp").rename(target)
-
-    def trigger(self, day: dt.date) -> str:
-        """Ask the scheduler for a run about a day; its id."""
-        run_id = f"test__{day}"
-        done = self.run(
-            "run", "airflow", "dags", "trigger", DAG, "--run-id", run_id,
-            "--conf", json.dumps({"business_date": str(day)}),
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr + done.stdout
-        return run_id
-
-    def wait_for_task(self, run_id: str, task_id: str, seconds: float = 240) -> str:
-        """Wait until a task is at work; the id of the container that has it."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            host = self.metadata(
-                f"select hostname from task_instance where run_id = '{run_id}' and task_id = '{task_id}' "
-                "and state = 'running' and hostname <> ''"
-            )
-            if host:
-                return host
-            time.sleep(0.1)
-        raise AssertionError(f"{task_id} did not start within {seconds} s")
-
-    def wait_for_end(self, run_id: str, seconds: float = 900) -> str:
-        """Wait for the end of a run; its state."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            state = self.metadata(f"select state from dag_run where run_id = '{run_id}'")
-            if state in ("success", "failed"):
-                return state
-            time.sleep(0.5)
-        raise AssertionError(f"{run_id} did not end within {seconds} s: {state}")
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +41,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("compose")
     folder.chmod(0o755)
     generate(folder / "days", opening=OPENING, first=DAYS[0], last=DAYS[-1], scale=SCALE)
-    made = Stack(engine, folder, images, folder / "days")
+    made = Stack(engine, folder, images, folder / "days", settings={"COMPOSE_PROFILES": "dev"})
     made.landing.mkdir()
     made.landing.chmod(0o777)  # the containers' user writes the sample
     try:

@@ -61,10 +61,10 @@ class Hook:
 
 
 @contextlib.contextmanager
-def receiving_mail() -> Iterator[Inbox]:
-    """A real SMTP receiver, for as long as the block runs."""
+def receiving_mail(host: str = "127.0.0.1") -> Iterator[Inbox]:
+    """A real SMTP receiver at an address of this machine, for as long as the block runs."""
     box = Inbox()
-    controller = Controller(box, hostname="127.0.0.1", port=box.port)
+    controller = Controller(box, hostname=host, port=box.port)
     controller.start()
     try:
         yield box

@@ -114,6 +114,10 @@ class Settings(BaseSettings):
         description="File of the certificate authorities that the server's certificate is checked against, "
         "or `system`. Empty: libpq's default, ~/.postgresql/root.crt.",
     )
+    warehouse_on_private_network: bool = Field(
+        default=False,
+        description="Only containers of this machine reach the warehouse's server: the way needs no TLS.",
+    )
     allow_embedded_in_production: bool = Field(
         default=False,
         description="Let `./deploy.sh prod` use the embedded server: no TLS, no replica, one disk.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import sys
 from pathlib import Path
@@ -43,6 +44,28 @@ def start(component: str) -> None:
     _started_file().write_text(component)
     arguments = airflow_command(settings, component)
     os.execve(arguments[0], arguments, program_environment(settings))
+
+
+@command.command()
+@click.option(
+    "--since", type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ"]), required=True, help="Start of the roll, UTC."
+)
+@click.option("--first", is_flag=True, help="Of the first deployment: the pipeline's schedule begins.")
+def verify(since: dt.datetime, first: bool) -> None:
+    """What a production deployment ends with: DAG files that can be read, and the smoke test."""
+    from ecommerce_dw.platform.orchestrator import set_paused, wait_for_files
+    from ecommerce_dw.platform.smoke import smoke_test
+
+    settings = get_settings()
+    try:
+        if not wait_for_files(settings, since.replace(tzinfo=dt.UTC)):
+            raise PlatformError("The dag-processor did not read the pipeline's file.")
+        smoke = smoke_test(settings)
+        if first:
+            set_paused(settings, False)
+    except PlatformError as error:
+        raise click.ClickException(str(error).strip()) from error
+    click.echo(f"✔ {smoke}")
 
 
 @command.command()

@@ -86,7 +86,9 @@ def static_checks(settings: Settings, work: Path) -> list[tuple[Check, ...]]:
         *_compose_checks(),
         Check("contracts", (program("ecommerce-dw"), "contracts", "sync", "--check")),
     ]
-    return [(check,) for check in checks[:2]] + [(parse, dictionary)] + [(check,) for check in checks[2:]]
+    groups: list[tuple[Check, ...]] = [(check,) for check in checks]
+    groups.insert(2, (parse, dictionary))
+    return groups
 
 
 def _run_group(environment: Mapping[str, str], checks: Sequence[Check]) -> list[str]:

@@ -145,12 +145,8 @@ class HostComponents:
             time.sleep(0.2)
         if name != "dag-processor" or name not in self._started:
             return
-        while (errors := orchestrator.parse_errors(self._settings, self._started[name])) is None:
-            if time.monotonic() > deadline:
-                raise self._unhealthy(name, "did not read the pipeline's file")
-            time.sleep(0.2)
-        if errors:
-            raise PlatformError("DAG files can't be read:\n" + "\n".join(errors))
+        if not orchestrator.wait_for_files(self._settings, self._started[name], deadline - time.monotonic()):
+            raise self._unhealthy(name, "did not read the pipeline's file")
 
     def _unhealthy(self, name: str, what: str) -> PlatformError:
         log = processes.log_file(self._settings.home, name)

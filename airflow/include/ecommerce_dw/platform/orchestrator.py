@@ -423,6 +423,27 @@ def parse_errors(settings: Settings, since: dt.datetime) -> list[str] | None:
     return [] if is_read else None
 
 
+def wait_for_files(settings: Settings, since: dt.datetime, seconds: float = 120.0) -> bool:
+    """Wait until the DAG files were read anew; whether they were.
+
+    Args:
+        settings: Of this installation.
+        since: When the dag-processor was started.
+        seconds: Longest wait.
+
+    Raises:
+        PlatformError: One of them has an error.
+    """
+    deadline = time.monotonic() + seconds
+    while (errors := parse_errors(settings, since)) is None:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    if errors:
+        raise PlatformError("DAG files can't be read:\n" + "\n".join(errors))
+    return True
+
+
 def metadata_revision(settings: Settings) -> str | None:
     """The revision Airflow's metadata is at; None where there is none yet."""
     rows = _rows(settings, "select version_num from alembic_version")

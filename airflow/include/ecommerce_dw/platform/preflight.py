@@ -71,18 +71,23 @@ class Finding:
         return asdict(self)
 
 
-def preflight(settings: Settings, *, may_migrate_airflow: bool = False) -> tuple[Finding, ...]:
+def preflight(
+    settings: Settings, *, may_migrate_airflow: bool = False, has_server: bool = True
+) -> tuple[Finding, ...]:
     """Look at everything, side by side: errors first, each group in the order of the checks.
 
     Args:
         settings: Of the installation to be deployed.
         may_migrate_airflow: Whether somebody agreed to the standstill that another Airflow needs.
+        has_server: Whether the server is there already; it is left out where the deployment makes it.
     """
 
     def airflow(settings: Settings) -> Iterator[Finding]:
         return check_airflow(settings, may_migrate=may_migrate_airflow)
 
-    checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (*CHECKS, airflow)
+    checks: list[Callable[[Settings], Iterator[Finding]]] = [*CHECKS, airflow]
+    if not has_server:
+        checks.remove(check_server)
     with ThreadPoolExecutor(len(checks)) as pool:
         found = list(pool.map(lambda check: list(check(settings)), checks))
     return tuple(sorted(chain.from_iterable(found), key=lambda finding: finding.level != "error"))
@@ -120,6 +125,8 @@ def check_environment(settings: Settings) -> Iterator[Finding]:
             f"{settings.home / 'sample.json'}",
             "Set ECOMMERCE_DW_HOME to an empty folder, and WAREHOUSE_DB to a new database.",
         )
+    if not settings.has_own_airflow:
+        return  # components that are services of their own have workers, and metadata where they like
     if settings.has_workers:
         yield Finding(
             "environment",
@@ -377,7 +384,8 @@ def check_server(settings: Settings) -> Iterator[Finding]:
 
 
 def _check_tls_setting(settings: Settings) -> Iterator[Finding]:
-    if settings.warehouse_host.startswith("/") or settings.warehouse_host in _LOOPBACK:
+    is_near = settings.warehouse_host.startswith("/") or settings.warehouse_host in _LOOPBACK
+    if is_near or settings.warehouse_on_private_network:
         return
     where = f"WAREHOUSE_SSLMODE={settings.warehouse_sslmode}"
     advice = "Set it to verify-full, and WAREHOUSE_SSLROOTCERT to the certificate authority's file."

@@ -47,6 +47,12 @@ class Smoke:
     expectations: int
     orders: int
 
+    def __str__(self) -> str:
+        return (
+            f"Smoke test: {self.files} files, {self.rows:,} rows, {self.orders} orders in marts, "
+            f"{self.expectations} expectations met"
+        )
+
 
 def smoke_test(settings: Settings) -> Smoke:
     """Run the pipeline once, small, beside everything, and look at what came out.
