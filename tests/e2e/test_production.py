@@ -323,7 +323,7 @@ def test_rollback_over_another_airflow_is_refused_and_explained(deployed: Produc
 
 
 def test_another_airflow_waits_until_somebody_agrees(deployed: Production) -> None:
-    stamp = deployed.home / "airflow" / "migrated"
+    stamp = deployed.home / "run" / "airflow-migrated"
     runs = deployed.deployed()
     # As after an upgrade of the package: the metadata was migrated by another version.
     stamp.write_text(stamp.read_text().replace(stamp.read_text().split()[0], "3.2.0"))
