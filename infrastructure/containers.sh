@@ -3,7 +3,8 @@
 # deploy.sh sources it; the mode is remembered in $home/mode.
 # shellcheck disable=SC2154 # project, home and venv are set there
 
-readonly keys="airflow_db_password airflow_fernet_key airflow_jwt_secret airflow_api_secret_key redis_password"
+readonly keys="airflow_db_password airflow_fernet_key airflow_jwt_secret airflow_api_secret_key redis_password
+    monitor_password"
 
 runs_containers() {
     [ "$(cat -- "$home/mode" 2>/dev/null)" = containers ]
@@ -14,8 +15,10 @@ in_containers() {
     shift
     find_compose
     cd -- "$project" || exit
-    COMPOSE_PROFILES=$(setting COMPOSE_PROFILES)
-    export ECOMMERCE_DW_HOME=$home COMPOSE_PROFILES=${COMPOSE_PROFILES:-dev}
+    profiles=$(setting COMPOSE_PROFILES)
+    profiles=${profiles:-dev}
+    choose_profiles "$(cat -- "$home/containers/with" 2>/dev/null || true)"
+    export ECOMMERCE_DW_HOME=$home
     export BUILDAH_FORMAT=docker # podman's own format leaves health checks out
     "${command}_containers" "$@"
 }
@@ -23,13 +26,15 @@ in_containers() {
 # --- commands ------------------------------------------------------------------------------------------------
 
 dev_containers() {
-    local workers arguments=()
+    local workers exporter scheduler with=() beside=() arguments=()
     workers=$(setting AIRFLOW_WORKERS)
     while [ $# -gt 0 ]; do
         case $1 in
             --containers) ;;
             --workers) shift && workers=${1:-} ;;
             --workers=*) workers=${1#*=} ;;
+            --with) shift && with=("${1:-}") ;;
+            --with=*) with=("${1#*=}") ;;
             --landing | --landing=* | --no-ui)
                 die "${1%%=*} is for the platform without containers. Containers take files from the folder in
 LANDING_ROOT (see .env.example), and always serve the UI." 2
@@ -39,6 +44,9 @@ LANDING_ROOT (see .env.example), and always serve the UI." 2
         shift
     done
     case ${workers:=1} in *[!0-9]* | 0) die "--workers takes a number from 1 on." 2 ;; esac
+    if [ ${#with[@]} -gt 0 ]; then
+        remember_with "${with[0]}"
+    fi
     if has_program; then
         "$venv/bin/ecommerce-dw" platform stop --quiet # it has the ports
     fi
@@ -46,11 +54,27 @@ LANDING_ROOT (see .env.example), and always serve the UI." 2
     write_settings
     printf containers >"$home/mode"
     "${compose[@]}" build init
+    exporter=$(container_of statsd-exporter)
+    scheduler=$(container_of airflow-scheduler)
+    # What is beside the platform goes first: Airflow looks for the receiver of its metrics when it starts.
+    if has_profile monitoring; then beside+=(statsd-exporter prometheus grafana); fi
+    if has_profile mail; then beside+=(mailpit); fi
+    if [ ${#beside[@]} -gt 0 ]; then
+        "${compose[@]}" up --detach --no-deps "${beside[@]}"
+    fi
     # What changed is rolled, the workers last: they end the tasks they have, for which the others have to be there.
     "${compose[@]}" up --detach --remove-orphans airflow-apiserver
     "${compose[@]}" up --detach --no-deps airflow-scheduler airflow-dag-processor airflow-triggerer
     "${compose[@]}" up --detach --no-deps --scale "airflow-worker=$workers" airflow-worker
+    if has_profile monitoring; then
+        "${compose[@]}" up --detach --no-deps metrics
+        # Who found the one before would go on sending to its address.
+        if [ "$exporter" != "$(container_of statsd-exporter)" ] && [ "$scheduler" = "$(container_of airflow-scheduler)" ]; then
+            "${compose[@]}" restart airflow-scheduler airflow-dag-processor airflow-triggerer
+        fi
+    fi
     in_tool ecommerce-dw platform dev "${arguments[@]}"
+    show_beside
 }
 
 stop_containers() {
@@ -71,8 +95,11 @@ reset_containers() {
 }
 
 status_containers() {
+    local code=0
     if has_running; then
-        in_tool ecommerce-dw platform status "$@"
+        in_tool ecommerce-dw platform status "$@" || code=$?
+        [ "${1:-}" = --json ] || show_beside
+        return "$code"
     elif [ "${1:-}" = --json ]; then
         echo '{"is_ok": false, "problems": ["nothing runs"], "is_healthy": false, "components": {}}'
         return 1
@@ -113,16 +140,85 @@ logs_containers() {
         shift
     done
     case $component in
-        '' | redis | warehouse | airflow-* | init) ;;
+        '' | redis | warehouse | airflow-* | init | statsd-exporter | metrics | prometheus | grafana | mailpit) ;;
         postgres) component=warehouse ;;
         api-server) component=airflow-apiserver ;;
         scheduler | dag-processor | triggerer | worker) component=airflow-$component ;;
         *)
             die "There is no component $component; there are postgres, redis, api-server, scheduler, dag-processor,
-triggerer and worker." 2
+triggerer and worker; with monitoring statsd-exporter, metrics, prometheus and grafana; with mail mailpit." 2
             ;;
     esac
     "${compose[@]}" logs --tail "$lines" "${options[@]}" ${component:+"$component"}
+}
+
+# --- monitoring and mail -------------------------------------------------------------------------------------
+
+# Those of COMPOSE_PROFILES, and the given ones (separated by commas) beside them.
+choose_profiles() {
+    export COMPOSE_PROFILES=$profiles${1:+,$1}
+}
+
+has_profile() {
+    case ,$COMPOSE_PROFILES, in *,"$1",*) return 0 ;; esac
+    return 1
+}
+
+# What `dev --with` says, until it says something else. What is not wanted any more is taken away.
+remember_with() {
+    local wanted=$1 name was_on had=()
+    case $wanted in
+        none) wanted='' ;;
+        *)
+            for name in ${wanted//,/ }; do
+                case $name in monitoring | mail) ;; *) wanted='' ;; esac
+            done
+            [ -n "$wanted" ] || die "--with takes monitoring, mail, both separated by a comma, or none." 2
+            ;;
+    esac
+    was_on=$COMPOSE_PROFILES
+    choose_profiles "$wanted"
+    for name in monitoring mail; do
+        case ,$was_on, in *,"$name",*) has_profile "$name" || had+=("$name") ;; esac
+    done
+    for name in "${had[@]}"; do
+        # shellcheck disable=SC2046 # names of services, without spaces
+        COMPOSE_PROFILES=$was_on "${compose[@]}" rm --stop --force $(services_of "$name")
+    done
+    mkdir -p -- "$home/containers"
+    printf '%s' "$wanted" >"$home/containers/with"
+}
+
+services_of() {
+    case $1 in
+        monitoring) echo grafana prometheus metrics statsd-exporter ;;
+        mail) echo mailpit ;;
+    esac
+}
+
+# Where the pages are.
+show_beside() {
+    if has_profile monitoring; then
+        show_page grafana grafana 3000 " (user admin)"
+        show_page prometheus prometheus 9090
+    fi
+    if has_profile mail; then
+        show_page mail mailpit 8025
+    fi
+}
+
+show_page() {
+    local name=$1 service=$2 port=$3 remark=${4:-} address
+    address=$("${compose[@]}" port "$service" "$port" 2>/dev/null) || address=''
+    if [ -n "$address" ]; then
+        address=http://localhost:${address##*:}$remark
+    fi
+    printf '%-11s%s\n' "$name" "${address:-does not run}"
+}
+
+# Id of a service's container; nothing where it does not run, or compose can't say.
+container_of() {
+    "${compose[@]}" ps --quiet "$1" 2>/dev/null || true
 }
 
 # --- engine --------------------------------------------------------------------------------------------------
@@ -173,6 +269,7 @@ write_secrets() {
     for name in $keys; do
         write_secret "$folder/$name" "$(head -c 32 /dev/urandom | base64 | tr '+/' '-_')"
     done
+    write_secret "$folder/grafana_admin_password" admin
 }
 
 write_secret() {
@@ -190,10 +287,37 @@ write_settings() {
     sed -n 's/^#\([A-Z_]*\)=.*/\1/p' "$project/.env.example" | while read -r name; do
         case $name in
             CONTRACTS_DIR | LANDING_* | COMPOSE* | *_IMAGE | PYTHON | INSTALLER) continue ;;
+            GRAFANA_* | PROMETHEUS_* | MAIL_UI_PORT) continue ;;
         esac
         [ ! -e "$home/containers/secrets/$(printf '%s' "$name" | tr '[:upper:]' '[:lower:]')" ] || continue
-        value=$(setting "$name")
+        value=$(container_setting "$name")
         [ -z "$value" ] || printf '%s=%s\n' "$name" "$value"
     done >"$home/containers/settings.env"
     chmod 600 "$home/containers/settings.env"
+}
+
+# A setting as the containers get it: where nothing else takes metrics and mail, our own exporter and inbox do.
+container_setting() {
+    local name=$1
+    case $name in
+        STATSD_*)
+            if has_profile monitoring && [ -z "$(setting STATSD_HOST)" ]; then
+                case $name in STATSD_HOST) echo statsd-exporter ;; STATSD_PORT) echo 9125 ;; esac
+                return
+            fi
+            ;;
+        SMTP_*)
+            if has_profile mail && [ -z "$(setting SMTP_HOST)" ]; then
+                case $name in SMTP_HOST) echo mailpit ;; SMTP_PORT) echo 1025 ;; esac
+                return
+            fi
+            ;;
+        ALERT_MAIL_TO)
+            if has_profile mail && [ -z "$(setting SMTP_HOST)" ] && [ -z "$(setting ALERT_MAIL_TO)" ]; then
+                echo operators@localhost
+                return
+            fi
+            ;;
+    esac
+    setting "$name"
 }
