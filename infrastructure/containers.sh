@@ -78,6 +78,7 @@ LANDING_ROOT (see .env.example), and always serve the UI." 2
 }
 
 stop_containers() {
+    choose_profiles monitoring,mail # whoever started them
     if ! has_running; then
         echo "Nothing was running."
         return
@@ -89,6 +90,7 @@ stop_containers() {
 reset_containers() {
     [ "${1:-}" = --yes ] ||
         die "This deletes the containers' volumes (databases, landing zone, logs). Say so with ./deploy.sh reset --yes."
+    choose_profiles monitoring,mail # their volumes, too, when they are off now
     "${compose[@]}" down --remove-orphans --volumes --timeout 20
     rm -rf -- "$home/containers" "$home/mode"
     echo "Deleted. ./deploy.sh dev starts over, with containers or without."
