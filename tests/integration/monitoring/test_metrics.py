@@ -15,18 +15,23 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from alembic import command
+from alembic.config import Config
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
+from sqlalchemy import create_engine
 
-from ecommerce_dw import db
+from ecommerce_dw import db, migrations
 from ecommerce_dw.alerts import TaskFailure, evaluate
 from ecommerce_dw.freshness import check_freshness
 from ecommerce_dw.metrics import FIGURES, PREFIX, read_figures
+from ecommerce_dw.migrations import migrate
 from ecommerce_dw.platform import database
 from ecommerce_dw.platform.postgres import EmbeddedPostgres, free_port, reachable_folder
 from ecommerce_dw.runs import close_run, freeze, open_run
 from ecommerce_dw.settings import Settings
 from ecommerce_dw.state import read_state
+from tests.conftest import settings_for
 from tests.support.raw_rows import RawRows
 
 DAY = dt.date(2026, 3, 31)
@@ -176,8 +181,6 @@ def test_without_a_warehouse_up_is_0_and_the_log_says_why_once(tmp_path: Path) -
         database.prepare(settings)
         with serving(settings, tmp_path) as endpoint:
             assert endpoint.read() == {f"{PREFIX}up": {"": 0}}  # no role, no tables
-            from ecommerce_dw.migrations import migrate
-
             migrate(settings)
             shown = endpoint.read()
             assert shown[f"{PREFIX}up"] == {"": 1} and len(shown) == len(FIGURES) + 1
@@ -247,3 +250,35 @@ def test_without_a_password_monitor_cannot_log_in(monitored: Settings) -> None:
     with pytest.raises(psycopg2.OperationalError, match=r"not permitted to log in|password"):
         db.connect("monitor", settings=monitored)
     assert without.metrics_role == "analyst"
+
+
+def test_an_upgrade_lets_monitor_read_the_views_that_are_there(
+    postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    name = "monitor_upgrade"
+    postgres.execute(f"create database {name}")
+    settings = settings_for(postgres, name, tmp_path, monitor_password=SecretStr(PASSWORD))
+    try:
+        migrate_to("0009", settings)
+        with db.transaction("transformer", settings=settings) as cursor:
+            cursor.execute("create view ops.made_before as select count(*) as runs from ops.runs")
+        migrate(settings)  # gives the role its password, too
+        with db.transaction("transformer", settings=settings) as cursor:
+            cursor.execute("create view ops.made_after as select count(*) as runs from ops.runs")
+        with db.transaction("monitor", settings=settings) as cursor:
+            cursor.execute("select a.runs, b.runs from ops.made_before as a, ops.made_after as b")
+            assert cursor.fetchone() == (0, 0)
+    finally:
+        postgres.execute(f"drop database {name} with (force)")
+        postgres.execute("alter role monitor nologin password null")
+
+
+def migrate_to(revision: str, settings: Settings) -> None:
+    """Bring an empty database to an older revision."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    engine = create_engine(db.sqlalchemy_url("owner", settings=settings))
+    with engine.begin() as connection:
+        config.attributes |= {"connection": connection, "settings": settings}
+        command.upgrade(config, revision)
+    engine.dispose()
