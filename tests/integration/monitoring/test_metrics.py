@@ -252,6 +252,24 @@ def test_without_a_password_monitor_cannot_log_in(monitored: Settings) -> None:
     assert without.metrics_role == "analyst"
 
 
+def test_an_owner_that_is_no_superuser_makes_the_role_and_changes_its_password(tmp_path: Path) -> None:
+    server = EmbeddedPostgres(reachable_folder(tmp_path / "server"), free_port())
+    server.start()
+    try:
+        server.execute("create role keeper login createrole password 'keeps'")
+        server.execute("create database ecommerce_dw owner keeper")
+        settings = settings_for(
+            server, "ecommerce_dw", tmp_path, warehouse_user="keeper", warehouse_password=SecretStr("keeps")
+        )
+        migrate(settings)
+        for password in (PASSWORD, "another-one"):
+            changed = settings.model_copy(update={"monitor_password": SecretStr(password)})
+            database.set_role_passwords(changed)
+            assert changed.metrics_role == "monitor" and read_figures(changed)
+    finally:
+        server.remove()
+
+
 def test_an_upgrade_lets_monitor_read_the_views_that_are_there(
     postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
