@@ -9,7 +9,7 @@ readonly RELEASE_PARTS=(airflow data-generation dbt infrastructure deploy.sh pyp
 
 main() {
     find_project
-    local command=${1:-}
+    local command=${1:-} argument
     case $command in
         "" | -h | --help | help)
             usage
@@ -35,6 +35,14 @@ main() {
             in_containers "$command" "$@"
             exit
         fi
+    fi
+    if [ "$command" = dev ]; then
+        for argument in "$@"; do
+            case $argument in --with | --with=*)
+                die "--with is for containers: ./deploy.sh dev --containers ${argument%%=*} …" 2
+                ;;
+            esac
+        done
     fi
     choose_release "$command" "$@"
     case $command in
@@ -91,6 +99,8 @@ done is not done twice. On a later day it adds the missing days to the sample an
   --workers N     Celery workers run the tasks, in place of the scheduler (needs a redis-server on PATH)
   --containers    The same as containers (docker-compose.yml), by Docker or Podman with compose; needs no Python.
                   Remembered for the other commands, until reset. Here --workers is how many there are (1).
+  --with LIST     With --containers, remembered likewise: monitoring (Prometheus and Grafana with dashboards), mail
+                  (an inbox for the alerts, for tests), both separated by a comma, or none
 
 Ports in use: set WAREHOUSE_PORT (5433) or AIRFLOW_PORT (8080). For development: the login is admin/admin,
 and everything listens on 127.0.0.1 alone.
@@ -115,6 +125,7 @@ back to the release before. Again, without changes, it starts what is down. Sett
   --containers       The same as containers (docker-compose.yml): a release is its files and an image of its own; workers
                      end their tasks before they are replaced. Remembered for the other commands
   --workers N        With --containers: how many workers (1)
+  --with LIST        With --containers, as with dev: monitoring, mail, none
 
 docs/production.md tells more.
 TEXT
@@ -136,7 +147,7 @@ Usage: ./deploy.sh status [--json]
 
 Is it all right? The first line says OK, or ATTENTION and why. Then: what runs; how fresh each source is; the
 last run and publication; the newest day's rows against the usual; refused files and rejected rows that nobody
-settled; open incidents with their age; the next run; sizes.
+settled; open incidents with their age; the next run; sizes. Of containers: the pages of monitoring and mail.
 Exit code 0 when everything runs and nothing needs a person, 1 otherwise.
 
   --json   Everything for machines: process ids, ports, sizes of the databases, the last runs, too
@@ -182,7 +193,8 @@ help_logs() {
 Usage: ./deploy.sh logs [COMPONENT] [-f] [-n LINES]
 
 COMPONENT is postgres, api-server, scheduler, dag-processor, triggerer, or with workers redis and worker-1, …
-(worker, with containers); all of them when left out.
+(worker, with containers, and there statsd-exporter, metrics, prometheus, grafana, mailpit); all of them when
+left out.
 
   -f, --follow    Keep showing what is added, until Ctrl-C
   -n, --lines N   Lines to begin with (default 50)

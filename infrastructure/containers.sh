@@ -3,7 +3,8 @@
 # `prod --containers`. deploy.sh sources it; the mode is remembered in $home/mode.
 # shellcheck disable=SC2154 # project, home, venv and release are set there
 
-readonly keys="airflow_db_password airflow_fernet_key airflow_jwt_secret airflow_api_secret_key redis_password"
+readonly keys="airflow_db_password airflow_fernet_key airflow_jwt_secret airflow_api_secret_key redis_password
+    monitor_password"
 readonly servers="warehouse airflow-db redis"
 # In the order in which they are rolled: workers last, because they end the tasks they have, for which the others
 # have to be there.
@@ -23,9 +24,9 @@ in_containers() {
         die "$home is a production installation. Set ECOMMERCE_DW_HOME to another folder, and COMPOSE_PROJECT_NAME to
 another name, for development."
     fi
-    COMPOSE_PROFILES=$(setting COMPOSE_PROFILES)
-    COMPOSE_PROFILES=${COMPOSE_PROFILES:-dev}
-    export COMPOSE_PROFILES
+    profiles=$(setting COMPOSE_PROFILES)
+    profiles=${profiles:-dev}
+    choose_profiles "$(chosen)"
     # In production what answers is the release in service, not the checkout, which is what comes next.
     if [ "$command" != prod ] && is_production; then use_release "$(release_behind current)"; fi
     cd -- "$project" || exit
@@ -35,13 +36,15 @@ another name, for development."
 # --- commands ------------------------------------------------------------------------------------------------
 
 dev_containers() {
-    local workers arguments=()
+    local workers exporter scheduler with=() arguments=()
     workers=$(setting AIRFLOW_WORKERS)
     while [ $# -gt 0 ]; do
         case $1 in
             --containers) ;;
             --workers) shift && workers=${1:-} ;;
             --workers=*) workers=${1#*=} ;;
+            --with) shift && with=("${1:-}") ;;
+            --with=*) with=("${1#*=}") ;;
             --landing | --landing=* | --no-ui)
                 die "${1%%=*} is for the platform without containers. Containers take files from the folder in
 LANDING_ROOT (see .env.example), and always serve the UI." 2
@@ -51,6 +54,9 @@ LANDING_ROOT (see .env.example), and always serve the UI." 2
         shift
     done
     case ${workers:=1} in *[!0-9]* | 0) die "--workers takes a number from 1 on." 2 ;; esac
+    if [ ${#with[@]} -gt 0 ]; then
+        remember_with "${with[0]}"
+    fi
     if has_program; then
         "$venv/bin/ecommerce-dw" platform stop --quiet # it has the ports
     fi
@@ -58,14 +64,19 @@ LANDING_ROOT (see .env.example), and always serve the UI." 2
     write_settings
     printf containers >"$home/mode"
     "${compose[@]}" build init
+    exporter=$(container_of statsd-exporter)
+    scheduler=$(container_of airflow-scheduler)
+    start_beside
     "${compose[@]}" up --detach --remove-orphans airflow-apiserver
     "${compose[@]}" up --detach --no-deps airflow-scheduler airflow-dag-processor airflow-triggerer
     "${compose[@]}" up --detach --no-deps --scale "airflow-worker=$workers" airflow-worker
+    start_metrics "$exporter" "$scheduler"
     in_tool ecommerce-dw platform dev "${arguments[@]}"
+    show_beside
 }
 
 prod_containers() {
-    local check='' rollback='' upgrade='' workers target before
+    local check='' rollback='' upgrade='' workers with=() target before
     workers=$(setting AIRFLOW_WORKERS)
     while [ $# -gt 0 ]; do
         case $1 in
@@ -75,7 +86,9 @@ prod_containers() {
             --upgrade-airflow) upgrade=yes ;;
             --workers) shift && workers=${1:-} ;;
             --workers=*) workers=${1#*=} ;;
-            *) die "prod --containers takes --check, --rollback, --upgrade-airflow and --workers, and no $1." 2 ;;
+            --with) shift && with=("${1:-}") ;;
+            --with=*) with=("${1#*=}") ;;
+            *) die "prod --containers takes --check, --rollback, --upgrade-airflow, --workers and --with, and no $1." 2 ;;
         esac
         shift
     done
@@ -83,6 +96,9 @@ prod_containers() {
     before=$(release_behind current)
     if [ -n "$before" ] && ! runs_containers; then
         die "$home is a production installation without containers. Set ECOMMERCE_DW_HOME to another folder."
+    fi
+    if [ ${#with[@]} -gt 0 ]; then
+        remember_with "${with[0]}"
     fi
     if [ -n "$rollback" ]; then
         target=$(release_behind previous)
@@ -108,6 +124,7 @@ Nothing was changed. $(restore_advice)"
     printf containers >"$home/mode"
     if bring_up "$workers" "$upgrade" "$before"; then
         put_in_service "$target" "$before"
+        show_beside
     else
         go_back "$target" "$before" "$workers"
         return 1
@@ -115,6 +132,7 @@ Nothing was changed. $(restore_advice)"
 }
 
 stop_containers() {
+    choose_profiles monitoring,mail # whoever started them
     if ! has_running; then
         echo "Nothing was running."
         return
@@ -129,14 +147,18 @@ reset_containers() {
 ${compose[*]} down --volumes in $project, then delete $home yourself."
     [ "${1:-}" = --yes ] ||
         die "This deletes the containers' volumes (databases, landing zone, logs). Say so with ./deploy.sh reset --yes."
+    choose_profiles monitoring,mail # their volumes, too, when they are off now
     "${compose[@]}" down --remove-orphans --volumes --timeout 20
     rm -rf -- "$home/containers" "$home/mode"
     echo "Deleted. ./deploy.sh dev starts over, with containers or without."
 }
 
 status_containers() {
+    local code=0
     if has_running; then
-        in_tool ecommerce-dw platform status "$@"
+        in_tool ecommerce-dw platform status "$@" || code=$?
+        [ "${1:-}" = --json ] || show_beside
+        return "$code"
     elif [ "${1:-}" = --json ]; then
         echo '{"is_ok": false, "problems": ["nothing runs"], "is_healthy": false, "components": {}}'
         return 1
@@ -177,13 +199,13 @@ logs_containers() {
         shift
     done
     case $component in
-        '' | redis | warehouse | airflow-* | init) ;;
+        '' | redis | warehouse | airflow-* | init | statsd-exporter | metrics | prometheus | grafana | mailpit) ;;
         postgres) component=warehouse ;;
         api-server) component=airflow-apiserver ;;
         scheduler | dag-processor | triggerer | worker) component=airflow-$component ;;
         *)
             die "There is no component $component; there are postgres, redis, api-server, scheduler, dag-processor,
-triggerer and worker." 2
+triggerer and worker; with monitoring statsd-exporter, metrics, prometheus and grafana; with mail mailpit." 2
             ;;
     esac
     "${compose[@]}" logs --tail "$lines" "${options[@]}" ${component:+"$component"}
@@ -207,7 +229,9 @@ use_release() {
     image=$(setting ECOMMERCE_DW_IMAGE)
     image=${image:-ecommerce-dw}
     case ${image##*/} in *:*) image=${image%:*} ;; esac
-    export ECOMMERCE_DW_IMAGE=$image:${project##*/} COMPOSE_PROFILES=prod
+    export ECOMMERCE_DW_IMAGE=$image:${project##*/}
+    profiles=prod
+    choose_profiles "$(chosen)"
 }
 
 # Everything that stands against a deployment, at once. The servers start with good passwords or not at all: their
@@ -240,7 +264,10 @@ bring_up() {
 }
 
 roll() {
-    local workers=$1 service count
+    local workers=$1 service count exporter scheduler
+    exporter=$(container_of statsd-exporter)
+    scheduler=$(container_of airflow-scheduler)
+    start_beside || return
     for service in $airflow_services; do
         count=1
         [ "$service" != airflow-worker ] || count=$workers
@@ -248,6 +275,7 @@ roll() {
         "${compose[@]}" up --detach --no-deps --scale "$service=$count" "$service" || return
         wait_until_healthy "$service" "$count" || return
     done
+    start_metrics "$exporter" "$scheduler"
 }
 
 wait_until_healthy() {
@@ -335,6 +363,98 @@ restore_advice() {
 pg_restore the newest airflow-*.dump of BACKUP_DIR into it; then ./deploy.sh prod --rollback."
 }
 
+# --- monitoring and mail -------------------------------------------------------------------------------------
+
+# What `--with` said last.
+chosen() {
+    cat -- "$home/containers/with" 2>/dev/null || true
+}
+
+# Those of COMPOSE_PROFILES, and the given ones (separated by commas) beside them.
+choose_profiles() {
+    export COMPOSE_PROFILES=$profiles${1:+,$1}
+}
+
+has_profile() {
+    case ,$COMPOSE_PROFILES, in *,"$1",*) return 0 ;; esac
+    return 1
+}
+
+# What `--with` says, until it says something else. What is not wanted any more is taken away.
+remember_with() {
+    local wanted=$1 name was_on had=()
+    case $wanted in
+        none) wanted='' ;;
+        *)
+            for name in ${wanted//,/ }; do
+                case $name in monitoring | mail) ;; *) wanted='' ;; esac
+            done
+            [ -n "$wanted" ] || die "--with takes monitoring, mail, both separated by a comma, or none." 2
+            ;;
+    esac
+    was_on=$COMPOSE_PROFILES
+    choose_profiles "$wanted"
+    for name in monitoring mail; do
+        case ,$was_on, in *,"$name",*) has_profile "$name" || had+=("$name") ;; esac
+    done
+    for name in "${had[@]}"; do
+        # shellcheck disable=SC2046 # names of services, without spaces
+        COMPOSE_PROFILES=$was_on "${compose[@]}" rm --stop --force $(services_of "$name")
+    done
+    mkdir -p -- "$home/containers"
+    printf '%s' "$wanted" >"$home/containers/with"
+}
+
+services_of() {
+    case $1 in
+        monitoring) echo grafana prometheus metrics statsd-exporter ;;
+        mail) echo mailpit ;;
+    esac
+}
+
+# Before Airflow, which looks for the receiver of its metrics when it starts.
+start_beside() {
+    local beside=()
+    if has_profile monitoring; then beside+=(statsd-exporter prometheus grafana); fi
+    if has_profile mail; then beside+=(mailpit); fi
+    [ ${#beside[@]} -eq 0 ] || "${compose[@]}" up --detach --no-deps "${beside[@]}"
+}
+
+# After Airflow. Who found the exporter before this one would go on sending to its address.
+start_metrics() {
+    local exporter=$1 scheduler=$2
+    has_profile monitoring || return 0
+    "${compose[@]}" up --detach --no-deps metrics || return
+    if [ "$exporter" != "$(container_of statsd-exporter)" ] && [ "$scheduler" = "$(container_of airflow-scheduler)" ]; then
+        "${compose[@]}" restart airflow-scheduler airflow-dag-processor airflow-triggerer
+    fi
+}
+
+# Where the pages are.
+show_beside() {
+    if has_profile monitoring; then
+        show_page grafana grafana 3000 " (user admin)"
+        show_page prometheus prometheus 9090
+    fi
+    if has_profile mail; then
+        show_page mail mailpit 8025
+    fi
+}
+
+show_page() {
+    local name=$1 service=$2 port=$3 remark=${4:-} address
+    address=$("${compose[@]}" port "$service" "$port" 2>/dev/null) || address=''
+    if [ -n "$address" ]; then
+        address=http://localhost:${address##*:}$remark
+    fi
+    printf '%-11s%s\n' "$name" "${address:-does not run}"
+}
+
+# Id of a service's container; nothing where it does not run, or compose can't say.
+container_of() {
+    "${compose[@]}" ps --quiet "$1" 2>/dev/null || true
+}
+
 # --- engine --------------------------------------------------------------------------------------------------
 
 find_compose() {
@@ -382,10 +502,15 @@ write_secrets() {
         write_secret "$folder/${name}_password" "$([ "$mode" = prod ] || echo "$name")"
     done
     write_secret "$folder/airflow_admin_password" "$([ "$mode" = prod ] || echo admin)"
+    write_secret "$folder/grafana_admin_password" "$([ "$mode" = prod ] && random || echo admin)"
     write_secret "$folder/smtp_password" ""
     for name in $keys; do
-        write_secret "$folder/$name" "$(head -c 32 /dev/urandom | base64 | tr '+/' '-_')"
+        write_secret "$folder/$name" "$(random)"
     done
+}
+
+random() {
+    head -c 32 /dev/urandom | base64 | tr '+/' '-_'
 }
 
 write_secret() {
@@ -408,10 +533,37 @@ write_settings() {
     sed -n 's/^#\([A-Z_]*\)=.*/\1/p' "$project/.env.example" | while read -r name; do
         case $name in
             CONTRACTS_DIR | LANDING_* | BACKUP_DIR | COMPOSE* | *_IMAGE | *_FILE | PYTHON | INSTALLER) continue ;;
+            GRAFANA_* | PROMETHEUS_* | MAIL_UI_PORT) continue ;;
         esac
         [ ! -e "$home/containers/secrets/$(printf '%s' "$name" | tr '[:upper:]' '[:lower:]')" ] || continue
-        value=$(setting "$name")
+        value=$(container_setting "$name")
         [ -z "$value" ] || printf '%s=%s\n' "$name" "$value"
     done >"$home/containers/settings.env"
     chmod 600 "$home/containers/settings.env"
+}
+
+# A setting as the containers get it: where nothing else takes metrics and mail, our own exporter and inbox do.
+container_setting() {
+    local name=$1
+    case $name in
+        STATSD_*)
+            if has_profile monitoring && [ -z "$(setting STATSD_HOST)" ]; then
+                case $name in STATSD_HOST) echo statsd-exporter ;; STATSD_PORT) echo 9125 ;; esac
+                return
+            fi
+            ;;
+        SMTP_*)
+            if has_profile mail && [ -z "$(setting SMTP_HOST)" ]; then
+                case $name in SMTP_HOST) echo mailpit ;; SMTP_PORT) echo 1025 ;; esac
+                return
+            fi
+            ;;
+        ALERT_MAIL_TO)
+            if has_profile mail && [ -z "$(setting SMTP_HOST)" ] && [ -z "$(setting ALERT_MAIL_TO)" ]; then
+                echo operators@localhost
+                return
+            fi
+            ;;
+    esac
+    setting "$name"
 }

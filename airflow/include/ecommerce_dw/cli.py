@@ -21,6 +21,7 @@ COMMANDS = {
     "fingerprint": "Print each table's row count and checksum, or compare two states.",
     "ingest": "Take one file to the published marts, without Airflow.",
     "load": "Load the landed files.",
+    "metrics": "Serve the warehouse's figures to Prometheus.",
     "migrate": "Bring the schemas raw and ops to the newest version.",
     "platform": "Start and stop the platform (what ./deploy.sh calls).",
     "publish": "Bring the schema marts to the validated state.",

@@ -30,7 +30,7 @@ _PROVIDER_PREFIXES = ("AWS_", "GOOGLE_", "AZURE_")
 #: Where container engines put secrets, one file each, named like its setting (`warehouse_password`).
 SECRETS_DIR = Path("/run/secrets")
 
-Role = Literal["owner", "loader", "transformer", "analyst"]
+Role = Literal["owner", "loader", "transformer", "analyst", "monitor"]
 Environment = Literal["development", "production"]
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
@@ -131,6 +131,11 @@ class Settings(BaseSettings):
     )
     analyst_password: SecretStr = Field(
         default=SecretStr("analyst"), description="Password of role analyst (read-only)."
+    )
+    monitor_password: SecretStr = Field(
+        default=SecretStr(""),
+        description="Password of role monitor, which reads what happened and how much, and no table with a "
+        "shop's rows. Empty: it can't log in, and `ecommerce-dw metrics` reads as analyst.",
     )
     warehouse_address: str = Field(
         default="", description="`host:port` of the warehouse as people reach it. Empty: as connected to."
@@ -284,6 +289,11 @@ class Settings(BaseSettings):
         return self.airflow_workers > 0 or bool(self.redis_host)
 
     @property
+    def metrics_role(self) -> Role:
+        """The least role that can log in and read what the metrics tell."""
+        return "monitor" if self.monitor_password.get_secret_value() else "analyst"
+
+    @property
     def metadata(self) -> Settings:
         """These settings with Airflow's metadata in the warehouse's place: its server, user and database."""
         server: dict[str, object] = {}
@@ -390,6 +400,7 @@ class Settings(BaseSettings):
             "loader": ("loader", self.loader_password.get_secret_value()),
             "transformer": ("transformer", self.transformer_password.get_secret_value()),
             "analyst": ("analyst", self.analyst_password.get_secret_value()),
+            "monitor": ("monitor", self.monitor_password.get_secret_value()),
         }[role]
 
 

@@ -106,6 +106,8 @@ def test_nothing_stands_against_a_complete_configuration(complete: Settings) -> 
         ({"loader_password": "aaaaaaaaaaaaaaaaaaaa"}, "secrets", "LOADER_PASSWORD"),
         ({"loader_password": PASSWORDS["warehouse_password"]}, "secrets", "LOADER_PASSWORD"),
         ({"airflow_admin_password": "admin"}, "secrets", "AIRFLOW_ADMIN_PASSWORD"),
+        ({"monitor_password": "short"}, "secrets", "MONITOR_PASSWORD"),
+        ({"monitor_password": PASSWORDS["analyst_password"]}, "secrets", "MONITOR_PASSWORD"),
         ({"smtp_user": "me"}, "secrets", "SMTP_PASSWORD"),
         ({"airflow_url": "http://airflow.example.com"}, "TLS", "AIRFLOW_URL=http://airflow.example.com"),
         ({"alert_webhook_url": "http://hooks.example.com/x"}, "TLS", "ALERT_WEBHOOK_URL"),

@@ -16,6 +16,9 @@ from ecommerce_dw.settings import PROJECT_DIR, Settings, secret_names
 #: Read by deploy.sh before there is a Python to ask.
 OF_DEPLOY_SH = {"PYTHON", "INSTALLER", "COMPOSE", "COMPOSE_PROFILES"}
 
+#: Of a container alone, which deploy.sh makes a file of.
+OF_A_SECRET_FILE = {"GRAFANA_ADMIN_PASSWORD"}
+
 #: Read by docker-compose.yml.
 OF_COMPOSE = {
     "COMPOSE_PROJECT_NAME",
@@ -24,12 +27,21 @@ OF_COMPOSE = {
     "PYTHON_IMAGE",
     "POSTGRES_IMAGE",
     "REDIS_IMAGE",
+    "STATSD_EXPORTER_IMAGE",
+    "PROMETHEUS_IMAGE",
+    "GRAFANA_IMAGE",
+    "MAILPIT_IMAGE",
+    "GRAFANA_PORT",
+    "PROMETHEUS_PORT",
+    "PROMETHEUS_RETENTION",
+    "MAIL_UI_PORT",
 }
 
 #: These, or one per source, or one per secret.
 NOT_FIELDS = (
     OF_DEPLOY_SH
     | OF_COMPOSE
+    | OF_A_SECRET_FILE
     | {"LANDING_ECOMMERCE", "LANDING_ONLINE_RETAIL", "LANDING_SALES"}
     | {f"{name}_FILE" for name in secret_names()}
 )
@@ -102,6 +114,9 @@ def test_settings_outside_python_are_used() -> None:
     assert OF_COMPOSE - set(composed) == set()
     for name in OF_COMPOSE - {"LANDING_ROOT"}:
         assert documented()[name] == composed[name], name
+    for name in OF_A_SECRET_FILE:
+        assert f'"$folder/{name.lower()}" {documented()[name]}\n' in scripts
+        assert f"/secrets/{name.lower()}\n" in (PROJECT_DIR / "docker-compose.yml").read_text()
 
 
 def commands() -> dict[str, click.Command]:

@@ -17,6 +17,13 @@ _logger = logging.getLogger(__name__)
 BUNDLE_ABOVE = 10
 #: An alert that no channel took for so long is history; its row in `ops.alerts` stays.
 _GIVE_UP_AFTER = "7 days"
+#: Condition on a row `a` of `ops.alerts`: a channel has not taken it, and is tried again.
+WAITS = f"""(
+    a.raised_at > clock_timestamp() - interval '{_GIVE_UP_AFTER}'
+    and exists (
+        select from jsonb_each(a.deliveries) as d where d.value ->> 'status' in ('pending', 'failed')
+    )
+)"""
 
 
 @dataclass(frozen=True)

@@ -127,8 +127,8 @@ def _compose_checks() -> list[Check]:
         (podman, shutil.which("podman")),
     ):
         if is_there:
-            arguments = (*compose, "--profile", "dev", "--profile", "prod", "config", "--quiet")
-            return [Check("compose config", arguments)]
+            profiles = (f"--profile={name}" for name in ("dev", "prod", "monitoring", "mail"))
+            return [Check("compose config", (*compose, *profiles, "config", "--quiet"))]
     return []
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from ecommerce_dw import db
 from ecommerce_dw.platform.broker import broker_url
 from ecommerce_dw.platform.postgres import binaries_dir
-from ecommerce_dw.settings import PROJECT_DIR, Settings
+from ecommerce_dw.settings import PROJECT_DIR, Role, Settings
 
 DAG_ID = "ecommerce_etl_pipeline"
 
@@ -279,8 +279,11 @@ def _password_lines(settings: Settings) -> str:
         return value.replace("\\", "\\\\").replace(":", "\\:")
 
     lines = []
-    for role in ("owner", "loader", "transformer", "analyst"):
+    roles: tuple[Role, ...] = ("owner", "loader", "transformer", "analyst", "monitor")
+    for role in roles:
         user, password = settings.role_login(role)
+        if not password:
+            continue
         parts = (settings.host, str(settings.warehouse_port), "*", user, password)
         lines.append(":".join("*" if part == "*" else escaped(part) for part in parts))
     return "\n".join(lines) + "\n"

@@ -115,6 +115,13 @@ def set_role_passwords(settings: Settings) -> None:
                 cursor.execute(
                     sql.SQL("alter role {} password %s").format(sql.Identifier(login)), (password,)
                 )
+            login, password = settings.role_login("monitor")
+            cursor.execute(
+                sql.SQL("alter role {} {} password %s").format(
+                    sql.Identifier(login), sql.SQL("login" if password else "nologin")
+                ),
+                (password or None,),
+            )
     finally:
         connection.close()
 

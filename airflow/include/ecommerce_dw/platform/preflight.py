@@ -171,6 +171,8 @@ def check_secrets(settings: Settings) -> Iterator[Finding]:
 def _needed_secrets(settings: Settings) -> Iterator[str]:
     yield from ("WAREHOUSE_PASSWORD", "LOADER_PASSWORD", "TRANSFORMER_PASSWORD", "ANALYST_PASSWORD")
     yield "AIRFLOW_ADMIN_PASSWORD"
+    if settings.monitor_password.get_secret_value():
+        yield "MONITOR_PASSWORD"
     if settings.smtp_user:
         yield "SMTP_PASSWORD"
 

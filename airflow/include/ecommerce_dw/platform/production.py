@@ -177,7 +177,7 @@ def _roll(settings: Settings, screen: Screen, components: Components) -> list[st
 def _set_changed_passwords(settings: Settings) -> None:
     """Where a role can't log in with the password that is set, that password is new."""
     roles: tuple[Role, ...] = ("loader", "transformer", "analyst")
-    for role in roles:
+    for role in (*roles, *(("monitor",) if settings.metrics_role == "monitor" else ())):
         try:
             db.connect(role, settings=settings).close()
         except psycopg2.OperationalError:
