@@ -281,7 +281,7 @@ roll() {
 wait_until_healthy() {
     local service=$1 count=$2 index deadline said
     for ((index = 1; index <= count; index++)); do
-        deadline=$((SECONDS + 180))
+        deadline=$((SECONDS + 300))
         until said=$("${compose[@]}" exec -T --index "$index" "$service" ecommerce-dw container healthy 2>&1); do
             if [ "$SECONDS" -ge "$deadline" ]; then
                 printf '%s (%s) is not healthy: %s\nIts log ends:\n' "$service" "$index" "$said" >&2
