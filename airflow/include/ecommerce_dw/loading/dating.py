@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -96,7 +97,7 @@ def greatest_date(file: LandedFile, *, max_expansion: int | None = None) -> Grea
         position = header.fields.index(contract.date_column)
         greatest: GreatestDate | None = None
         text = b""
-        for number, line in enumerate(_lines(start[header.length :], pieces), header.first_line):
+        for number, line in _lines(start[header.length :], pieces, header.first_line):
             value = _field(line, contract, position, len(header.fields))
             if value > text and _DATE.fullmatch(value) and (date := _as_date(value)) is not None:
                 text, greatest = value, GreatestDate(date, number)
@@ -105,21 +106,28 @@ def greatest_date(file: LandedFile, *, max_expansion: int | None = None) -> Grea
         reader.close()
 
 
-def _lines(rest: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The lines of what is left of a file, a piece at a time in memory; of one that is too long, nothing."""
+def _lines(rest: bytes, pieces: Iterator[bytes], number: int) -> Iterator[tuple[int, bytes]]:
+    """The lines of what is left of a file with their numbers, a piece at a time in memory.
+
+    Those of pieces that are blank are left out, and so is a line that is too long.
+    """
     is_too_long = False
-    for piece in pieces:
+    for piece in itertools.chain(pieces, [b"\n"]):
         if is_too_long:
             end = piece.find(b"\n") + 1
             if not end:
                 continue
-            is_too_long, piece = False, piece[end:]
-        *whole, rest = (rest + piece).split(b"\n")
-        yield from whole
+            is_too_long, piece, number = False, piece[end:], number + 1
+        data = rest + piece
+        *lines, rest = (b"",) if data.isspace() else data.split(b"\n")
+        if not rest and not lines:
+            number += data.count(b"\n")
+            continue
+        for line in lines:
+            yield number, line
+            number += 1
         if len(rest) > MAX_RECORD_BYTES:
-            yield b""
             rest, is_too_long = b"", True
-    yield from rest.split(b"\n")
 
 
 def _field(line: bytes, contract: Contract, position: int, count: int) -> bytes:

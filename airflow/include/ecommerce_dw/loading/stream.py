@@ -576,6 +576,10 @@ class RecordStream:
         return cut
 
     def _process(self, piece: bytes, offset: int, may_be_odd: bool | None = None) -> Iterator[bytes]:
+        if piece.isspace():  # blank lines are no records; there may be very many
+            self._note_piece(offset, is_plain=False)
+            self._line += piece.count(b"\n") + (not piece.endswith(b"\n"))
+            return
         if self._needs_care:
             self._note_piece(offset, is_plain=False)
             yield from self._one_by_one(piece)
