@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import hashlib
+import re
 import zlib
 from array import array
 from bisect import bisect_left, bisect_right
@@ -268,6 +269,21 @@ def read_header(start: bytes, contract: Contract, *, is_whole_file: bool) -> Hea
     Raises:
         RefusedFileError: The file is empty, is no text, or its header breaks the contract's rules.
     """
+    header = read_names(start, contract, is_whole_file=is_whole_file)
+    _check_names(header.names, contract)
+    return header
+
+
+def read_names(start: bytes, contract: Contract, *, is_whole_file: bool) -> Header:
+    """Read the header at the start of a file, whatever names it has.
+
+    Args:
+        start: The file's first bytes.
+        is_whole_file: Whether there is nothing after them.
+
+    Raises:
+        RefusedFileError: The file is empty or is no text.
+    """
     delimiter, quote = contract.layout.delimiter.encode(), contract.layout.quote.encode()
     for magic, message in _OTHER_FORMATS:
         if start.startswith(magic):
@@ -315,7 +331,6 @@ def read_header(start: bytes, contract: Contract, *, is_whole_file: bool) -> Hea
         )
     names = tuple(name.strip() for name in decoded)
     by_header = {column.header: column for column in contract.columns}
-    _check_names(names, contract)
     return Header(
         raw=raw,
         fields=tuple(by_header[name].name if name in by_header else None for name in names),
@@ -391,7 +406,19 @@ def renamed(missing: Sequence[str], extra: Sequence[str]) -> dict[str, str]:
             close = [] if name in found else difflib.get_close_matches(_letters(name), left, 1, cutoff)
             if close:
                 found[name] = left.pop(close[0])
+    for name in missing:  # `tax` for `tax_amount`
+        parts = _words(name)
+        longer = [] if name in found else [other for other in left.values() if _words(other) >= parts]
+        shorter = [] if name in found else [other for other in left.values() if _words(other) < parts]
+        if len(longer + shorter) == 1:
+            found[name] = left.pop(_letters((longer + shorter)[0]))
     return {name: found[name] for name in missing if name in found}
+
+
+def _words(name: str) -> frozenset[str]:
+    return frozenset(
+        re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
+    ) or frozenset({""})
 
 
 def _letters(name: str) -> str:
