@@ -257,9 +257,10 @@ def _renamed(
 
 
 def _missing(column: Column, contract: Contract) -> tuple[Column, list[Difference]]:
-    is_held = column.name in (*contract.primary_key, contract.date_column, contract.ordering_column)
+    held = (contract.date_column, contract.ordering_column, contract.currency_column)
+    is_held = column.name in (*contract.primary_key, *held)
     if is_held and column.is_required:
-        what = "is missing, and the contract stands on it (key, date or order): no file loads without it"
+        what = "is missing, and the contract stands on it: no file loads without"
     elif column.is_required:
         what = "is missing, and required: the file is refused"
     else:
