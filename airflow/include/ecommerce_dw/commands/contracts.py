@@ -31,7 +31,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print the r
 
 @click.group()
 def command() -> None:
-    """Check the data contracts and write what is derived from them."""
+    """Check the data contracts, compare a file with one, write what is derived."""
 
 
 @command.command("check")

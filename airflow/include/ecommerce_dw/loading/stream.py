@@ -149,8 +149,8 @@ class FileReader:
             if size > allowed:
                 raise RefusedFileError(
                     f"The file holds more than {self.max_expansion} times its {self.form.bytes:,} bytes, as "
-                    "no file of this kind does. When it is sound, raise LOAD_MAX_EXPANSION, or deliver it in "
-                    "parts."
+                    "no file of this kind does. When it is sound, deliver it unpacked or in parts, or raise "
+                    "LOAD_MAX_EXPANSION and pack it anew."
                 )
             yield piece
 
