@@ -52,7 +52,8 @@ class Warehouse:
         )
         found = self.query(f"select l.source, l.path, c.rows from ({counts}) as c "
                            "join raw.load_ledger as l on l.file_id = c._file_id")  # fmt: skip
-        assert sum(rows for *_, rows in found) == self.query(f"select sum(rows) from ({counts}) as c")[0][0]
+        ((everything,),) = self.query(f"select coalesce(sum(rows), 0) from ({counts}) as c")
+        assert sum(rows for *_, rows in found) == everything
         return {(source, path): rows for source, path, rows in found}
 
     def state(self) -> list[Any]:

@@ -10,8 +10,11 @@ from ecommerce_dw.contracts.model import Contract
 _MOST_LINES = 64
 
 
-def count_records(content: bytes, contract: Contract) -> int | None:
-    """Records behind the header of a file with a sound header; None where it has none.
+def count_records(content: bytes, contract: Contract) -> range:
+    """How many records may be said to be behind a file's header: one number, or several; none without one.
+
+    Several only where a quotation mark is astray: then it is open whether a record of several lines near it
+    is one, or each of its lines a broken one.
 
     A record is a line that is not blank; with an odd number of quotation marks it goes on up to the line that
     closes it, where together they are as many fields as the header has, each quoted part a whole field.
@@ -24,7 +27,7 @@ def count_records(content: bytes, contract: Contract) -> int | None:
     while position < len(lines) and not lines[position].strip():
         position += 1
     if position == len(lines):
-        return None
+        return range(0)
     header = lines[position]
     position += 1
     while header.count(quote) % 2 and position < len(lines):
@@ -32,18 +35,22 @@ def count_records(content: bytes, contract: Contract) -> int | None:
         position += 1
     wanted = _separators(header, delimiter, quote)
     count = 0
+    filled = sum(bool(line.strip()) for line in lines[position:])
+    is_astray = False
     while position < len(lines):
         line = lines[position]
         position += 1
         if line.count(quote) % 2:
+            is_joined = False
             for number in range(1, min(_MOST_LINES, len(lines) - position + 1)):
                 joined = b"\n".join([line, *lines[position : position + number]])
                 if joined.count(quote) % 2 == 0:
                     if _is_record(joined, delimiter, quote, wanted):
-                        line, position = joined, position + number
+                        line, position, is_joined = joined, position + number, True
                     break
+            is_astray |= not is_joined
         count += bool(line.strip())
-    return count
+    return range(count, (max(filled, count) if is_astray else count) + 1)
 
 
 def _separators(record: bytes, delimiter: bytes, quote: bytes) -> int:
