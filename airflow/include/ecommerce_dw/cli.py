@@ -13,7 +13,7 @@ COMMANDS = {
     "accept": "Take a refused file although too many of its rows fail, or a failed expectation.",
     "build": "Build the layers with dbt.",
     "container": "What the containers of docker-compose.yml run.",
-    "contracts": "Check the data contracts and write what is derived from them.",
+    "contracts": "Check the data contracts, compare a file with one, write what is derived.",
     "dictionary": "Write the data dictionary from contracts and dbt.",
     "docs": "Build and serve dbt's documentation.",
     "discard": "Settle a refused file by leaving it out.",

@@ -23,7 +23,7 @@ from ecommerce_dw.loading.landing import (
     is_passed_over,
     landing_of,
 )
-from ecommerce_dw.loading.stream import FileReader, RefusedFileError, hash_file, read_header
+from ecommerce_dw.loading.stream import HEADER_BYTES, FileReader, RefusedFileError, hash_file, read_header
 from ecommerce_dw.one_process import alone, steps_after_load, take
 from ecommerce_dw.quality.apart import checkpoints_apart
 from ecommerce_dw.settings import Settings
@@ -31,7 +31,6 @@ from ecommerce_dw.transform import prepare
 
 #: Bad rows that a summary names.
 _NAMED_REJECTS = 5
-_HEADER_BYTES = 1 << 16
 #: A day is over somewhere on earth up to this much before it is over in UTC.
 _EARLIEST_DAY = dt.timedelta(hours=14)
 
@@ -256,9 +255,9 @@ def _check(contract: Contract, file: LocalFile, path: str, name_date: dt.date | 
         start = b""
         for piece in reader.pieces():
             start += piece
-            if len(start) >= _HEADER_BYTES:
+            if len(start) >= HEADER_BYTES:
                 break
-        read_header(start, contract, is_whole_file=len(start) < _HEADER_BYTES)
+        read_header(start, contract, is_whole_file=len(start) < HEADER_BYTES)
     finally:
         reader.close()
     found: GreatestDate | None = None

@@ -202,6 +202,12 @@ class Settings(BaseSettings):
         description="Folder of the data contracts, one folder per source.",
     )
     load_workers: int = Field(default=2, ge=1, description="Files loaded side by side by one `load`.")
+    load_max_expansion: int = Field(
+        default=200,
+        ge=1,
+        description="How many times its own size a compressed file may hold, above 64 MiB; one that holds "
+        "more is refused.",
+    )
 
     # the calendar
     fiscal_year_start_month: int = Field(

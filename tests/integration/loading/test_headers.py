@@ -77,7 +77,7 @@ def test_an_extra_column_refuses_the_file_where_the_contract_says_so(shop: Shop)
         (b"product_id,pr\xe9ce,price\nA1,1\n", "0xe9"),
         (b"\x7fELF\x02\x01\x01\0\0\0\n\0\0", "no text"),
         (b"\x1f\x8b\x08\0abc", "gzip"),
-        (b"x" * 200_000, "no text"),
+        (b"x" * 2_000_000, "no text"),
         (b"A1;Mug;4.50\n", "lacks the required product_id, price"),
     ],
 )

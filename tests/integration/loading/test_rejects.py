@@ -68,10 +68,10 @@ def test_bytes_that_are_no_utf8_and_nul_are_kept_readably_and_as_they_were(shop:
     ]
     assert shop.reasons() == {
         3: [
-            "is not UTF-8: byte 0xe9 at position 5",
+            "is not UTF-8: byte 0xe9 at position 5, in 'product_name'",
             'price: invalid input syntax for type numeric: "x"',
         ],
-        4: ["has a NUL byte"],
+        4: ["has a NUL byte, in 'product_name'"],
     }
 
 

@@ -32,6 +32,6 @@ def settings(
     for file in shop_files.rglob("*.csv"):
         link = landing / file.relative_to(shop_files)
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(file)
+        link.hardlink_to(file)
     monkeypatch.setenv("LANDING_ECOMMERCE", str(landing))
     return make_settings()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,18 @@ import click
 
 from ecommerce_dw.contracts.derived import sync
 from ecommerce_dw.contracts.model import Contract
-from ecommerce_dw.contracts.reader import ContractError, read_contracts
+from ecommerce_dw.contracts.reader import SUFFIX, ContractError, read_contracts
 from ecommerce_dw.contracts.released import VersionError, check_versions
+from ecommerce_dw.loading.drift import (
+    SAMPLE_ROWS,
+    Drift,
+    UnlikeAnyContractError,
+    compare_file,
+    find_contract,
+    proposed_yaml,
+)
+from ecommerce_dw.loading.landing import UnreadableFileError
+from ecommerce_dw.loading.stream import RefusedFileError
 from ecommerce_dw.settings import PROJECT_DIR, get_settings
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -20,7 +31,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print the r
 
 @click.group()
 def command() -> None:
-    """Check the data contracts and write what is derived from them."""
+    """Check the data contracts, compare a file with one, write what is derived."""
 
 
 @command.command("check")
@@ -96,6 +107,94 @@ def sync_command(only_check: bool, as_json: bool) -> None:
             click.echo("Run `ecommerce-dw contracts sync` and commit what it writes.", err=True)
     if not is_good:
         raise SystemExit(1)
+
+
+@command.command("diff")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--source", help="Whose file it is. Default: the source with the contract most like it.")
+@click.option("--entity", help="What is in it. Default: as its path says, else the contract most like it.")
+@click.option(
+    "--rows", type=click.IntRange(0), default=SAMPLE_ROWS, show_default=True, help="Rows that are looked at."
+)
+@_json_option
+def diff_command(file: Path, source: str | None, entity: str | None, rows: int, as_json: bool) -> None:
+    """Compare a file's header and first rows with its contract, and propose the contract's next version.
+
+    Shows columns that are new, missing, probably renamed or of another type, and values that are not allowed
+    yet. What is printed is the proposed contract as YAML, with the differences as comments before it: review
+    it, put it in the contract's place, then `ecommerce-dw contracts sync`. Nothing is written.
+
+    Exit code 0: the file is what the contract says. 1: there are differences. 2: it cannot be compared: it
+    cannot be read, has no header, or is like no contract.
+    """
+    contracts = _read(as_json)
+    chosen = [
+        contract
+        for name, entities in contracts.items()
+        for contract in entities.values()
+        if source in (None, name) and entity in (None, contract.entity)
+    ]
+    try:
+        if not chosen:
+            raise UnlikeAnyContractError(
+                f"There is no contract of source {source or 'any'} and entity {entity or 'any'}; there are "
+                + ", ".join(f"{name}.{e}" for name, entities in contracts.items() for e in entities)
+                + "."
+            )
+        contract = chosen[0] if len(chosen) == 1 else find_contract(file, chosen)
+        drift = compare_file(file, contract, rows=rows)
+    except (UnlikeAnyContractError, RefusedFileError, UnreadableFileError) as error:
+        told = str(error) if str(file) in str(error) else f"{file}: {error}"
+        if as_json:
+            click.echo(json.dumps({"ok": False, "problem": told}))
+        else:
+            click.echo(f"Error: {told}", err=True)
+        raise SystemExit(2) from error
+    text = ""
+    if drift.changes:
+        contract_file = get_settings().contracts_dir / contract.source / f"{contract.entity}{SUFFIX}"
+        text = proposed_yaml(drift, contract_file)
+    if as_json:
+        click.echo(json.dumps(_diff_as_dict(drift, text), indent=2))
+    else:
+        for line in _diff_lines(file, drift):
+            click.echo(f"# {line}")
+        click.echo(text, nl=False)
+    if drift.differences:
+        raise SystemExit(1)
+
+
+def _diff_lines(file: Path, drift: Drift) -> Iterator[str]:
+    contract = drift.contract
+    name = f"{contract.source}.{contract.entity} {contract.version}"
+    if not drift.differences:
+        yield f"{file} is what contract {name} says ({drift.rows:,} rows looked at)."
+        return
+    yield f"{file} and contract {name} ({drift.rows:,} rows looked at):"
+    for difference in drift.differences:
+        yield f"  {difference.kind}: {difference.what}"
+    if not drift.changes:
+        yield "The contract takes it as it is."
+        return
+    yield f"Proposed: version {drift.proposed.version}, because of"
+    for change in drift.changes:
+        yield f"  {change.level}: {change.what}"
+        if change.effect == "impossible":
+            yield f"    A table with rows cannot follow that. {change.remedy}"
+
+
+def _diff_as_dict(drift: Drift, text: str) -> dict[str, object]:
+    return {
+        "ok": not drift.differences,
+        "source": drift.contract.source,
+        "entity": drift.contract.entity,
+        "version": drift.contract.version,
+        "rows": drift.rows,
+        "differences": [dataclasses.asdict(difference) for difference in drift.differences],
+        "proposed_version": drift.proposed.version,
+        "changes": [dataclasses.asdict(change) for change in drift.changes],
+        "proposed": text or None,
+    }
 
 
 def _read(as_json: bool) -> dict[str, dict[str, Contract]]:

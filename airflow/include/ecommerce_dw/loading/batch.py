@@ -38,6 +38,7 @@ from ecommerce_dw.loading.outcome import FileOutcome, outcome_of
 from ecommerce_dw.loading.rejects import RejectedRecord, copy_sql, store_rejects
 from ecommerce_dw.loading.reload import Reload
 from ecommerce_dw.loading.stream import (
+    HEADER_BYTES,
     FileReader,
     Header,
     RecordStream,
@@ -256,13 +257,13 @@ class Batch:
                     "",
                     reason="other bytes",
                 )
-        reader = FileReader(file.location, is_gzip=file.is_gzip)
+        reader = self._reader(file)
         pieces = reader.pieces()
         start = b""
         is_whole = True
         for piece in pieces:
             start += piece
-            if len(start) >= 1 << 16:
+            if len(start) >= HEADER_BYTES:
                 is_whole = False
                 break
         header: Header | None = None
@@ -273,6 +274,13 @@ class Batch:
             refusal = str(error)
         content: Iterator[bytes] = itertools.chain([start[header.length :]] if header else [], pieces)
         return _Opened(file, entry, reader, header, content, is_waived, refusal)
+
+    def _reader(self, file: LandedFile) -> FileReader:
+        return FileReader(
+            file.location,
+            is_gzip=file.is_gzip,
+            max_expansion=self._context.settings.load_max_expansion,
+        )
 
     def _is_to_be_reloaded(self, file: LandedFile, entry: Known) -> bool:
         reload = self._context.reload
@@ -317,7 +325,10 @@ class Batch:
         if not loadable:
             return
         if not self._is_alone:
-            self._copy_into(cursor, loadable, self._table, is_careful=False)
+            try:
+                self._copy_into(cursor, loadable, self._table, is_careful=False)
+            except RefusedFileError as error:
+                raise SplitBatch from error
             refused = [entry.file for entry in loadable if self._is_over_threshold(entry)]
             if refused:
                 raise SplitBatch(refused)
@@ -341,11 +352,16 @@ class Batch:
                     self._refuse(entry, f"The server cannot read it: {str(error).strip()}")
                     return
                 is_careful = True  # a record that only added up with others is found one by one
-            except psycopg2.errors.UniqueViolation:
+            except RefusedFileError as error:  # it holds more than such a file may
+                cursor.execute("rollback to savepoint before_copy")
+                self._refuse(entry, str(error))
+                return
+            except (psycopg2.errors.UniqueViolation, psycopg2.errors.ProgramLimitExceeded):
                 cursor.execute("rollback to savepoint before_copy")
                 if is_staged:
                     raise
-                is_staged = True  # a key is there twice in the file: sorted out before it reaches the table
+                # A key is there twice in the file, or too long for an index: sorted out before it gets there.
+                is_staged = True
             except (psycopg2.DataError, TooManyRejectsError) as error:
                 cursor.execute("rollback to savepoint before_copy")
                 if isinstance(error, psycopg2.DataError) and "REJECT_LIMIT" not in str(error):
@@ -364,7 +380,7 @@ class Batch:
     def _reopen(self, entry: _Opened) -> None:
         assert entry.header is not None
         entry.reader.close()
-        entry.reader = FileReader(entry.file.location, is_gzip=entry.file.is_gzip)
+        entry.reader = self._reader(entry.file)
         entry.content = _after(entry.reader.pieces(), entry.header.length)
         entry.conversion_lines, entry.rule_lines, entry.duplicate_lines = [], [], {}
 
@@ -675,8 +691,8 @@ class Batch:
             )
         rows: list[tuple[Any, ...]] = []
         for entry, outcome in zip(opened, outcomes, strict=True):
-            for _ in entry.content if entry.status == "refused" else ():
-                pass  # the digest is over the whole file
+            if entry.status == "refused":
+                entry.reader.read_to_end()  # the digest is over all bytes; what they hold is not asked for
             rows.append(
                 (
                     *(entry.file_id, self._contract.source, self._contract.entity),
@@ -743,7 +759,11 @@ def _rejected_records(opened: Iterable[_Opened]) -> Iterator[RejectedRecord]:
             if line in bad:
                 yield RejectedRecord(entry.file_id, line, bad[line].raw, bad[line].reasons, entry.header)
         for line, raw in fetch_records(
-            entry.file.location, is_gzip=entry.file.is_gzip, stream=entry.stream, wanted=wanted
+            entry.file.location,
+            is_gzip=entry.file.is_gzip,
+            stream=entry.stream,
+            wanted=wanted,
+            form=entry.reader.form,
         ):
             reason = entry.duplicate_lines.get(line)
             yield RejectedRecord(entry.file_id, line, raw, (reason,) if reason else (), entry.header)

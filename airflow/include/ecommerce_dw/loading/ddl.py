@@ -72,6 +72,13 @@ def qualified(contract: Contract) -> str:
     return f"raw.{quote_name(contract.table)}"
 
 
+#: Characters of a text that is indexed, where its contract says nothing. The server's own bound is 2,704
+#: bytes for all columns of an index.
+_MAX_KEY_CHARACTERS = 200
+#: Digits before the decimal point that a number may have.
+MAX_DIGITS = 14
+
+
 def rules(contract: Contract) -> tuple[Rule, ...]:
     """Every rule of a contract that one row can break, in the order in which they are told."""
     found: list[Rule] = []
@@ -89,8 +96,23 @@ def _column_rules(column: Column, contract: Contract) -> Iterable[Rule]:
         yield Rule(
             name, f"{name}: is not a finite number", "({value} is not null and scale({value}) is null)"
         )
+        # More is no amount: the warehouse keeps them as numeric(18,4).
+        too_large = f"{{value}} >= {10**MAX_DIGITS}"
+        if column.minimum is None or column.minimum < 0:
+            too_large += f" or {{value}} <= -{10**MAX_DIGITS}"
+        yield Rule(
+            name,
+            f"{name}: has more than {MAX_DIGITS} digits before the decimal point",
+            f"(({too_large}) and scale({{value}}) is not null)",
+        )
     if column.type in ("date", "timestamptz"):
         yield Rule(name, f"{name}: is not a finite time", "not isfinite({value})")
+        # PostgreSQL reads others too, which neither people nor programs mean.
+        yield Rule(
+            name,
+            f"{name}: is not in the years 1 to 9999",
+            "(({value} < '0001-01-01' or {value} >= '10000-01-01') and isfinite({value}))",
+        )
     if column.minimum is not None:
         yield Rule(name, f"{name}: is less than {column.minimum}", f"{{value}} < {column.minimum}")
     if column.maximum is not None:
@@ -107,6 +129,12 @@ def _column_rules(column: Column, contract: Contract) -> Iterable[Rule]:
             name,
             f"{name}: is longer than {column.max_length} characters",
             f"char_length({_as_text(column)}) > {column.max_length}",
+        )
+    elif column.type == "text" and any(name in index.columns for index in indexes(contract)):
+        yield Rule(
+            name,
+            f"{name}: is longer than {_MAX_KEY_CHARACTERS} characters, too long for a key",
+            f"char_length({{value}}) > {_MAX_KEY_CHARACTERS}",
         )
     if column.allowed_values:
         listed = ", ".join(column.allowed_values)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from ecommerce_dw.contracts.model import Contract
 from ecommerce_dw.loading.landing import FileForm, Landing, Location
+from ecommerce_dw.loading.printable import is_printable, printable
 
-_DATE_IN_NAME = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
+_DATE_IN_NAME = re.compile(r"(?<![0-9])[0-9]{4}-[0-9]{2}-[0-9]{2}(?![0-9])")
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def pattern_expression(pattern: str) -> re.Pattern[str]:
     follow.
     """
     expression = re.escape(pattern)
-    expression = expression.replace(re.escape("{date}"), r"(?P<date>\d{4}-\d{2}-\d{2})", 1)
+    expression = expression.replace(re.escape("{date}"), r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})", 1)
     expression = expression.replace(re.escape("{date}"), r"(?P=date)")
     expression = expression.replace(re.escape("{name}"), r"(?P<name>[^/]+?)", 1)
     expression = expression.replace(re.escape("{part}"), r"(?:\.(?P<part>[A-Za-z0-9_-]+))?", 1)
@@ -133,6 +134,9 @@ def discover(landing: Landing, contracts: Mapping[str, Contract]) -> LandingZone
                 business_date = _date_of(found)
             except ValueError:
                 continue
+            if not is_printable(listed.path):
+                unreadable.append((printable(listed.path), "its name has characters that cannot be shown"))
+                break
             try:
                 form = listed.look()
             except OSError as error:
@@ -150,5 +154,6 @@ def discover(landing: Landing, contracts: Mapping[str, Contract]) -> LandingZone
             )
             break
         else:
-            unmatched.append(listed.path)
-    return LandingZone(in_order(files), tuple(sorted(unmatched)), tuple(unreadable))
+            unmatched.append(printable(listed.path))
+    told = tuple((printable(path), reason) for path, reason in unreadable)
+    return LandingZone(in_order(files), tuple(sorted(unmatched)), told)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from ecommerce_dw.loading.printable import printable
 from ecommerce_dw.settings import Settings, is_url
 
 #: Bytes read at a time.
@@ -162,23 +165,38 @@ def is_passed_over(name: str) -> bool:
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file of this machine."""
+    """A file of this machine.
+
+    Attributes:
+        path: Its path.
+        within: The folder that a link may not lead out of; None: any.
+    """
 
     path: Path
+    within: Path | None = None
 
     def __str__(self) -> str:
         return str(self.path)
 
     def open(self) -> OpenFile:
         """Open it; see `Location.open`."""
-        return _OpenLocalFile(self.path)
+        return _OpenLocalFile(self.path, self.within)
 
 
 class _OpenLocalFile:
     """Implements `OpenFile`."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb", buffering=0)
+    def __init__(self, path: Path, within: Path | None) -> None:
+        # Without waiting: a named pipe that nobody writes to would be waited for until the end of days.
+        number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            _check_is_file(os.fstat(number))
+            if within is not None and not _real_path(number, path).is_relative_to(within):
+                raise _strays()
+            self._file = os.fdopen(number, "rb", buffering=0)
+        except BaseException:
+            os.close(number)
+            raise
         self.form = self._present_form()
 
     def read(self) -> bytes:
@@ -202,6 +220,7 @@ class LocalLanding:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._real_folder = folder.resolve()  # the setting itself may be a link
 
     def __str__(self) -> str:
         return str(self._folder)
@@ -222,27 +241,49 @@ class LocalLanding:
             for entry in entries:
                 if is_passed_over(entry.name):
                     continue
-                if entry.is_dir():
+                path = prefix + entry.name
+                try:
+                    if not entry.is_dir():
+                        yield Listed(path, self._location(entry.path), partial(self._look, entry))
+                        continue
+                    if entry.is_symlink():
+                        self._check_stays(entry)
                     status = entry.stat()
-                    if (status.st_dev, status.st_ino) not in seen:  # a link may lead back up
-                        seen.add((status.st_dev, status.st_ino))
-                        pending.append((f"{prefix}{entry.name}/", entry.path))
-                else:
-                    yield Listed(
-                        prefix + entry.name, LocalFile(Path(entry.path)), partial(_form_of_entry, entry)
-                    )
+                except OSError as error:
+                    unreadable.append((path, error.strerror or str(error)))
+                    continue
+                if entry.name.endswith((".csv", ".csv.gz")):
+                    yield Listed(path, self._location(entry.path), partial(self._look, entry))
+                if (status.st_dev, status.st_ino) not in seen:  # a link may lead back up
+                    seen.add((status.st_dev, status.st_ino))
+                    pending.append((f"{path}/", entry.path))
+
+    def _location(self, path: str) -> LocalFile:
+        return LocalFile(Path(path), self._real_folder)
+
+    def _look(self, entry: os.DirEntry[str]) -> FileForm:
+        """A file's present form. Raises OSError where it is no file, or a link that leads elsewhere."""
+        status = entry.stat()
+        if entry.is_symlink():
+            self._check_stays(entry)
+        _check_is_file(status)
+        return _form(status)
+
+    def _check_stays(self, entry: os.DirEntry[str]) -> None:
+        if not Path(os.path.realpath(entry.path)).is_relative_to(self._real_folder):
+            raise _strays()
 
     def at(self, path: str) -> Location:
         """See `Landing.at`."""
-        return LocalFile(self._folder / path)
+        return LocalFile(self._below(path), self._real_folder)
 
     def holds(self, path: str) -> bool:
         """See `Landing.holds`."""
-        return (self._folder / path).is_file()
+        return self._below(path).is_file()
 
     def put(self, path: str, file: Path) -> None:
         """See `Landing.put`."""
-        target = self._folder / path
+        target = self._below(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         building = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         try:
@@ -252,6 +293,11 @@ class LocalLanding:
             building.replace(target)
         finally:
             building.unlink(missing_ok=True)
+
+    def _below(self, path: str) -> Path:
+        if path.startswith("/") or ".." in path.split("/"):
+            raise LandingError(f"{printable(path)} leads out of the landing zone {self._folder}.")
+        return self._folder / path
 
     def path_of(self, file: Path) -> str | None:
         """See `Landing.path_of`."""
@@ -267,8 +313,34 @@ class LocalLanding:
         return found
 
 
-def _form_of_entry(entry: os.DirEntry[str]) -> FileForm:
-    return _form(entry.stat())
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def _check_is_file(status: os.stat_result) -> None:
+    for is_kind, called in _KINDS:
+        if is_kind(status.st_mode):
+            raise OSError(errno.EINVAL, f"it is {called}, not a file")
+
+
+def _strays() -> OSError:
+    return OSError(
+        errno.EXDEV,
+        "it is a link that leads out of the landing zone; move the file there, or set LANDING_<SOURCE>",
+    )
+
+
+def _real_path(number: int, path: Path) -> Path:
+    """Where an open file really lies; on Linux the kernel says so, whatever became of the path since."""
+    try:
+        return Path(f"/proc/self/fd/{number}").readlink()
+    except OSError:
+        return path.resolve()
 
 
 def _form(status: os.stat_result) -> FileForm:

@@ -33,6 +33,9 @@ _SMALL_GZIP_FILE = 32 << 10
 _BATCH_FILES = 200
 _BATCH_BYTES = 4 << 20
 
+#: Class of the server's errors that are about what a row or value may be, not about its own health.
+_LIMIT_EXCEEDED = "54"
+
 #: Called with (files done, files to do, bytes done, bytes to do, path of the last file).
 Progress = Callable[[int, int, int, int, str], None]
 
@@ -90,7 +93,11 @@ def load(
         ddl.ensure_indexes(connection, all_contracts)
         known = {name: read_known(connection, name) for name in contracts}
         zones = {
-            name: date_files(discover(landing_of(settings, name), entities), known[name])
+            name: date_files(
+                discover(landing_of(settings, name), entities),
+                known[name],
+                max_expansion=settings.load_max_expansion,
+            )
             for name, entities in contracts.items()
         }
         if business_date is None:
@@ -283,20 +290,28 @@ class _Loader:
             if connection.closed:
                 raise
             connection.rollback()
+            if (error.pgcode or "").startswith(_LIMIT_EXCEEDED):
+                return self._failed(connection, files, error)
             is_deadlock = isinstance(error, psycopg2.extensions.TransactionRollbackError)
             if not is_deadlock or is_second_try:
                 raise
             return self._load_batch(files, is_second_try=True)
         except (psycopg2.Error, UnreadableFileError, InconsistentLoadError) as error:
             connection.rollback()
-            if len(files) > 1:
-                middle = len(files) // 2
-                return self._load_batch(files[:middle]) + self._load_batch(files[middle:])
-            outcome: Outcome = "unreadable" if isinstance(error, UnreadableFileError) else "failed"
-            failed = outcome_of(files[0], outcome, str(error).strip())
-            logger.warning("%s: %s", files[0].path, failed.message)
-            record_attempts(connection, self._context.run_id, [failed])
-            return [failed]
+            return self._failed(connection, files, error)
+
+    def _failed(
+        self, connection: psycopg2.extensions.connection, files: list[LandedFile], error: Exception
+    ) -> list[FileOutcome]:
+        """One of the files is at fault: find it, and load the others."""
+        if len(files) > 1:
+            middle = len(files) // 2
+            return self._load_batch(files[:middle]) + self._load_batch(files[middle:])
+        outcome: Outcome = "unreadable" if isinstance(error, UnreadableFileError) else "failed"
+        failed = outcome_of(files[0], outcome, str(error).strip())
+        logger.warning("%s: %s", files[0].path, failed.message)
+        record_attempts(connection, self._context.run_id, [failed])
+        return [failed]
 
 
 def _batches(candidates: Sequence[LandedFile]) -> list[list[LandedFile]]:

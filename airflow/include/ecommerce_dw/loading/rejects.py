@@ -13,6 +13,8 @@ from ecommerce_dw.loading.copy import copy_in
 from ecommerce_dw.loading.ddl import qualified, quote_name, quote_text, rules
 from ecommerce_dw.loading.stream import Header, split_fields
 
+#: Rejected rows that wait in memory before they are sent (bytes).
+_SENT_BYTES = 4 << 20
 #: Parts of this kind settle the rejected rows of contracts without a primary key.
 FIX_PREFIX = "fix"
 
@@ -57,13 +59,16 @@ def store_rejects(
     )
     cursor.execute(f"truncate {table}")
     groups: dict[tuple[str, ...], list[bytes]] = {}
+    sizes: dict[tuple[str, ...], int] = {}
     for record in rejected:
         names, line = _line(contract, record)
         lines = groups.setdefault(names, [])
         lines.append(line)
-        if len(lines) >= 5000:
+        sizes[names] = sizes.get(names, 0) + len(line)
+        if sizes[names] >= _SENT_BYTES:
             _send(cursor, contract, table, names, lines)
             lines.clear()
+            sizes[names] = 0
     for names, lines in groups.items():
         if lines:
             _send(cursor, contract, table, names, lines)

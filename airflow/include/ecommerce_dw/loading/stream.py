@@ -9,15 +9,19 @@ server.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
+import re
 import zlib
 from array import array
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ecommerce_dw.contracts.model import Contract
 from ecommerce_dw.loading.landing import READ_SIZE, FileChangedError, FileForm, Location, UnreadableFileError
+from ecommerce_dw.loading.printable import listed, printable
 from ecommerce_dw.loading.spellings import Spellings
 
 #: Bytes looked at and numbered at a time: several copies of it stay in the processor's cache, which makes
@@ -26,12 +30,36 @@ _PIECE = 192 << 10
 #: Pieces that do not add up are cut to about this size before their records are looked at one by one.
 _SMALL_PIECE = 1 << 11
 #: A record longer than this, or of more lines, has a quotation mark that was never closed.
-_MAX_RECORD_BYTES = 4 << 20
+MAX_RECORD_BYTES = 4 << 20
 _MAX_RECORD_LINES = 64
 #: Bytes of records kept aside for one file in memory; beyond it the file is over any threshold.
 MAX_KEPT_BYTES = 32 << 20
 
+#: What is kept of a record that is longer than one may be.
+_KEPT_OF_LONG_RECORD = 64 << 10
+#: A header ends within so many bytes.
+HEADER_BYTES = 1 << 20
+#: A compressed file may always hold this much.
+_ALWAYS_ALLOWED = 64 << 20
+#: Compressed bytes looked at together after a gzip member has ended: many may be short.
+_SHORT_REACH = 16 << 10
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+#: First bytes of what is no text in UTF-8, and what it is; the longer ones first.
+_OTHER_FORMATS = (
+    (b"\xff\xfe\0\0", "The file is encoded in UTF-32, not in UTF-8. Deliver it in UTF-8."),
+    (b"\0\0\xfe\xff", "The file is encoded in UTF-32, not in UTF-8. Deliver it in UTF-8."),
+    (b"\xff\xfe", "The file is encoded in UTF-16, not in UTF-8. Deliver it in UTF-8."),
+    (b"\xfe\xff", "The file is encoded in UTF-16, not in UTF-8. Deliver it in UTF-8."),
+    (b"\x1f\x8b", "The file is gzip data under a name without .gz. Deliver it as <name>.csv.gz."),
+    (b"PK\x03\x04", "The file is a ZIP archive or a spreadsheet, no text. Deliver it as CSV."),
+    (b"\xd0\xcf\x11\xe0", "The file is a spreadsheet, no text. Deliver it as CSV."),
+    (b"BZh", "The file is bzip2 data, no text. Deliver it as CSV, or packed with gzip."),
+    (b"\xfd7zXZ\0", "The file is xz data, no text. Deliver it as CSV, or packed with gzip."),
+    (b"\x28\xb5\x2f\xfd", "The file is zstd data, no text. Deliver it as CSV, or packed with gzip."),
+    (b"PAR1", "The file is Parquet, no text. Deliver it as CSV."),
+    (b"%PDF-", "The file is a PDF, no text. Deliver it as CSV."),
+)
 
 
 class RefusedFileError(Exception):
@@ -49,12 +77,15 @@ class FileReader:
         location: Where the file lies.
         form: The form it had when it was opened.
         is_gzip: Whether the pieces are decompressed; the digest is over the bytes as they lie.
+        max_expansion: How many times its own size a compressed file may hold; None: any number.
     """
 
-    def __init__(self, location: Location, *, is_gzip: bool) -> None:
+    def __init__(self, location: Location, *, is_gzip: bool, max_expansion: int | None = None) -> None:
         self.location = location
         self.is_gzip = is_gzip
+        self.max_expansion = max_expansion
         self._digest = hashlib.sha256()
+        self._is_read = False
         try:
             self._file = location.open()
         except OSError as error:
@@ -77,9 +108,19 @@ class FileReader:
                 self._digest.update(piece)
                 yield piece
         except OSError as error:
+            self.close()
             raise self._unreadable("read", error) from error
-        finally:
-            self._file.close()
+        self._is_read = True
+        self.close()
+
+    def read_to_end(self) -> None:
+        """Read what is left of the file's bytes, as they lie, for the digest.
+
+        Raises:
+            UnreadableFileError: As `raw_pieces`.
+        """
+        for _ in self.raw_pieces() if not self._is_read else ():
+            pass
 
     def _unreadable(self, what: str, error: OSError) -> UnreadableFileError:
         if isinstance(error, FileChangedError):
@@ -93,30 +134,56 @@ class FileReader:
 
         Raises:
             UnreadableFileError: As `raw_pieces`, or the compressed data are damaged or cut off.
+            RefusedFileError: The compressed data hold more than such a file may.
         """
-        yield from self._decompressed() if self.is_gzip else self.raw_pieces()
+        yield from self._bounded() if self.is_gzip else self.raw_pieces()
+
+    def _bounded(self) -> Iterator[bytes]:
+        if self.max_expansion is None:
+            yield from self._decompressed()
+            return
+        allowed = max(self.form.bytes * self.max_expansion, _ALWAYS_ALLOWED)
+        size = 0
+        for piece in self._decompressed():
+            size += len(piece)
+            if size > allowed:
+                raise RefusedFileError(
+                    f"The file holds more than {self.max_expansion} times its {self.form.bytes:,} bytes, as "
+                    "no file of this kind does. When it is sound, deliver it unpacked or in parts, or raise "
+                    "LOAD_MAX_EXPANSION and pack it anew."
+                )
+            yield piece
 
     def _decompressed(self) -> Iterator[bytes]:
         inflate = zlib.decompressobj(wbits=31)
         has_data = False
+        reach = READ_SIZE
         try:
-            for raw in self.raw_pieces():
-                while raw:
-                    if inflate.eof:  # a further member, or padding after the last one
-                        raw = raw.lstrip(b"\0")
-                        if not raw:
-                            break
-                        inflate = zlib.decompressobj(wbits=31)
-                    has_data = True
-                    yield inflate.decompress(raw, READ_SIZE)
-                    while inflate.unconsumed_tail:
-                        yield inflate.decompress(inflate.unconsumed_tail, READ_SIZE)
-                    raw = inflate.unused_data
+            for piece in self.raw_pieces():
+                start = 0
+                while start < len(piece):
+                    raw = piece[start : start + reach]
+                    start += len(raw)
+                    reach = min(2 * reach, READ_SIZE)
+                    while raw:
+                        if inflate.eof:  # a further member, or padding after the last one
+                            reach = _SHORT_REACH  # what follows a member is copied: keep it short
+                            raw = raw.lstrip(b"\0")
+                            if not raw:
+                                break
+                            inflate = zlib.decompressobj(wbits=31)
+                        has_data = True
+                        yield inflate.decompress(raw, READ_SIZE)
+                        while inflate.unconsumed_tail:
+                            yield inflate.decompress(inflate.unconsumed_tail, READ_SIZE)
+                        raw = inflate.unused_data
         except zlib.error as error:
+            self.close()
             raise UnreadableFileError(
-                f"{self.location} is no readable gzip file: {error}. Deliver it again."
+                f"{self.location} is no sound gzip file: {error}. Deliver it again."
             ) from error
         if not has_data or not inflate.eof:
+            self.close()
             raise UnreadableFileError(f"{self.location} is cut off in the middle. Deliver it again.")
 
     def seek(self, position: int) -> int:
@@ -175,20 +242,20 @@ def split_fields(record: bytes, delimiter: bytes, quote: bytes) -> list[bytes]:
         return record.split(delimiter)
     fields: list[bytes] = []
     parts = record.split(quote)
-    current = b""
+    current: list[bytes] = []
     for number, part in enumerate(parts):
         if number % 2:  # inside quotation marks
-            current += part
+            current.append(part)
             continue
         if not part and 0 < number < len(parts) - 1:
-            current += quote  # a doubled quotation mark stands for one
+            current.append(quote)  # a doubled quotation mark stands for one
             continue
         first, *others = part.split(delimiter)
-        current += first
+        current.append(first)
         for other in others:
-            fields.append(current)
-            current = other
-    fields.append(current)
+            fields.append(b"".join(current))
+            current = [other]
+    fields.append(b"".join(current))
     return fields
 
 
@@ -202,69 +269,160 @@ def read_header(start: bytes, contract: Contract, *, is_whole_file: bool) -> Hea
     Raises:
         RefusedFileError: The file is empty, is no text, or its header breaks the contract's rules.
     """
-    text = start.removeprefix(_BYTE_ORDER_MARK)
-    length = len(start) - len(text)
+    header = read_names(start, contract, is_whole_file=is_whole_file)
+    _check_names(header.names, contract)
+    return header
+
+
+def read_names(start: bytes, contract: Contract, *, is_whole_file: bool) -> Header:
+    """Read the header at the start of a file, whatever names it has.
+
+    Args:
+        start: The file's first bytes.
+        is_whole_file: Whether there is nothing after them.
+
+    Raises:
+        RefusedFileError: The file is empty or is no text.
+    """
     delimiter, quote = contract.layout.delimiter.encode(), contract.layout.quote.encode()
-    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise RefusedFileError("The file is encoded in UTF-16, not in UTF-8. Deliver it in UTF-8.")
-    if start[:2] == b"\x1f\x8b":
-        raise RefusedFileError("The file is gzip data under a name without .gz. Deliver it as <name>.csv.gz.")
-    line_number = 1
-    while True:  # blank lines are no records, so they are no header either
-        end = text.find(b"\n")
-        line = text if end < 0 else text[: end + 1]
-        if line.strip() or not line:
-            break
-        text, length, line_number = text[len(line) :], length + len(line), line_number + 1
-    if not text.strip():
+    for magic, message in _OTHER_FORMATS:
+        if start.startswith(magic):
+            raise RefusedFileError(message)
+    text = start.removeprefix(_BYTE_ORDER_MARK)
+    filled = text.lstrip()
+    if not filled and not is_whole_file:
+        raise RefusedFileError(f"The file begins with {len(start):,} blank bytes: it has no header.")
+    if not filled:
         raise RefusedFileError("The file is empty: it has no header. Deliver it with its header.")
-    end = 0
-    while end < len(text):
-        end = text.find(b"\n", end) + 1 or len(text)
-        if text.count(quote, 0, end) % 2 == 0:
+    # blank lines are no records, so they are no header either
+    blank = text[: text.rfind(b"\n", 0, len(text) - len(filled)) + 1]
+    text = text[len(blank) :]
+    line_number = blank.count(b"\n") + 1
+    end = marks = 0
+    for _ in range(_MAX_RECORD_LINES):
+        begin, end = end, text.find(b"\n", end) + 1 or len(text)
+        marks += text.count(quote, begin, end)
+        if marks % 2 == 0 or end == len(text):
             break
     raw = text[:end]
     if b"\0" in raw or (not raw.endswith(b"\n") and not is_whole_file):
-        raise RefusedFileError("The file is no text: its first line is no header. Deliver it as CSV.")
+        raise RefusedFileError(
+            f"The file is no text: its first {len(start):,} bytes are no header. Deliver it as CSV."
+            if b"\0" not in raw
+            else "The file is no text: its header has a NUL byte. Deliver it as CSV in UTF-8."
+        )
+    if marks % 2:
+        raise RefusedFileError(
+            f"The header on line {line_number} opens a quotation mark and does not close it. "
+            f"It begins: {_shown(raw)}"
+        )
+    line = raw.rstrip(b"\r\n")
     try:
-        decoded = [part.decode() for part in split_fields(raw.rstrip(b"\r\n"), delimiter, quote)]
+        decoded = [part.decode() for part in split_fields(line, delimiter, quote)]
     except UnicodeDecodeError as error:
         raise RefusedFileError(
             f"The file is no UTF-8 text: its header has the byte 0x{error.object[error.start]:02x}. "
             "Deliver it as CSV in UTF-8."
         ) from error
+    if b"\r" in b"".join(line.split(quote)[::2]):
+        raise RefusedFileError(
+            "The lines end in a carriage return alone. Deliver the file with line feeds, or both. "
+            f"It begins: {_shown(raw)}"
+        )
     names = tuple(name.strip() for name in decoded)
     by_header = {column.header: column for column in contract.columns}
-    _check_names(names, contract)
     return Header(
         raw=raw,
         fields=tuple(by_header[name].name if name in by_header else None for name in names),
         names=names,
         first_line=line_number + raw.count(b"\n"),
-        length=length + len(raw),
+        length=len(start) - len(text) + len(raw),
     )
 
 
+def _shown(raw: bytes) -> str:
+    return printable(raw[:200].decode("utf-8", "backslashreplace"))
+
+
 def _check_names(names: tuple[str, ...], contract: Contract) -> None:
-    seen = "The header is: " + contract.layout.delimiter.join(names)[:500]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise RefusedFileError(f"The header names {', '.join(doubled)} more than once. {seen}")
+    seen = "The header is: " + printable(contract.layout.delimiter.join(names)[:500])
+    doubled = sorted(name for name, count in Counter(names).items() if count > 1)
+    known = {column.header for column in contract.columns}
+    extra = [name for name in names if name not in known]
     missing = [
         column.header
         for column in contract.columns
         if (column.is_required or column.name in contract.primary_key) and column.header not in names
     ]
-    if missing:
-        raise RefusedFileError(f"The header lacks the required {', '.join(missing)}. {seen}")
-    known = {column.header for column in contract.columns}
-    extra = [name for name in names if name not in known]
-    if not known & set(names):
-        raise RefusedFileError(f"The header has none of the contract's columns. {seen}")
-    if extra and contract.extra_columns == "refuse":
+    if not known.intersection(names) and any(names):
         raise RefusedFileError(
-            f"The header has {', '.join(map(repr, extra))}, which the contract does not know. {seen}"
+            "The first line has none of the contract's columns"
+            + (f": it lacks the required {_plain(missing)}." if missing else ".")
+            + (_hint(missing, extra, contract) or " Perhaps the header is missing.")
+            + f" {seen}"
         )
+    if doubled == [""]:
+        raise RefusedFileError(f"{names.count(''):,} columns of the header have no name. {seen}")
+    if doubled:
+        raise RefusedFileError(f"The header names {_plain(doubled)} more than once. {seen}")
+    if missing:
+        raise RefusedFileError(
+            f"The header lacks the required {_plain(missing)}.{_hint(missing, extra, contract)} {seen}"
+        )
+    if extra and contract.extra_columns == "refuse":
+        raise RefusedFileError(f"The header has {listed(extra)}, which the contract does not know. {seen}")
+
+
+def _plain(names: Sequence[str]) -> str:
+    shown = ", ".join(printable(name[:80]) or "a blank name" for name in names[:20])
+    return shown + (f" and {len(names) - 20:,} more" if len(names) > 20 else "")
+
+
+def _hint(missing: Sequence[str], extra: Sequence[str], contract: Contract) -> str:
+    """What may have become of required columns: another separator, or other names."""
+    if len(extra) == 1 and missing:
+        for separator, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (",", "commas")):
+            if separator != contract.layout.delimiter and missing[0] in map(
+                str.strip, extra[0].split(separator)
+            ):
+                return f" Its names are separated by {called}, not by {contract.layout.delimiter!r}."
+    pairs = list(renamed(missing, extra[:1000]).items())[:5]
+    if not pairs:
+        return ""
+    return " Probably renamed: " + ", ".join(f"{old} to {listed([new])}" for old, new in pairs) + "."
+
+
+def renamed(missing: Sequence[str], extra: Sequence[str]) -> dict[str, str]:
+    """Names that are gone, each with the new name it probably has now; by their spelling alone.
+
+    Args:
+        missing: Names that the contract has and a header lacks.
+        extra: Names that the header has and the contract lacks.
+    """
+    left = {_letters(name): name for name in reversed(extra)}
+    found: dict[str, str] = {}
+    for cutoff in (1.0, 0.7):  # other case or separators first
+        for name in missing:
+            close = [] if name in found else difflib.get_close_matches(_letters(name), left, 1, cutoff)
+            if close:
+                found[name] = left.pop(close[0])
+    for name in missing:  # `tax` for `tax_amount`
+        parts = _words(name)
+        longer = [] if name in found else [other for other in left.values() if _words(other) >= parts]
+        shorter = [] if name in found else [other for other in left.values() if _words(other) < parts]
+        if len(longer + shorter) == 1:
+            found[name] = left.pop(_letters((longer + shorter)[0]))
+    return {name: found[name] for name in missing if name in found}
+
+
+def _words(name: str) -> frozenset[str]:
+    return frozenset(
+        re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
+    ) or frozenset({""})
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold()))
 
 
 @dataclass(frozen=True)
@@ -383,18 +541,30 @@ class RecordStream:
         """
         rest = b""
         offset = self.header.length
+        is_in_long_line = False
         for block in content:
+            if is_in_long_line:
+                end = block.find(b"\n") + 1
+                offset += end or len(block)
+                if not end:
+                    continue
+                is_in_long_line, block = False, block[end:]
             data = rest + block if rest else block
             start = 0
             while len(data) - start >= _PIECE:
                 cut = self._cut(data, start + _PIECE, start)
                 if cut <= start:  # a record longer than a piece
+                    end = data.find(b"\n", start) + 1
+                    if (end or len(data) + 1) - start > MAX_RECORD_BYTES + 1:
+                        self._pass_over_long_line(data[start : start + _KEPT_OF_LONG_RECORD], offset + start)
+                        start, is_in_long_line = end or len(data), not end
+                        continue
                     cut = self._cut(data, len(data), start)
                 if cut <= start:
-                    if len(data) - start <= _MAX_RECORD_BYTES:
+                    if len(data) - start <= MAX_RECORD_BYTES:
                         break
                     # no end in sight: the first line alone is what is wrong
-                    cut = data.find(b"\n", start) + 1 or len(data)
+                    cut = data.find(b"\n", start) + 1
                 yield b"".join(self._process(data[start:cut], offset + start))
                 start = cut
             offset += start
@@ -405,6 +575,15 @@ class RecordStream:
             yield b"".join(self._process(rest[:cut], offset))
             offset += cut
             rest = rest[cut:]
+
+    def _pass_over_long_line(self, beginning: bytes, offset: int) -> None:
+        self._note_piece(offset, is_plain=False)
+        self.records += 1
+        reason = (
+            f"is longer than {MAX_RECORD_BYTES:,} bytes; its first {_KEPT_OF_LONG_RECORD:,} bytes are kept"
+        )
+        self._keep_aside(BadRecord(self._line, beginning, (reason,)))
+        self._line += 1
 
     def _note_piece(self, offset: int, *, is_plain: bool) -> None:
         self._piece_offsets.append(offset)
@@ -424,6 +603,10 @@ class RecordStream:
         return cut
 
     def _process(self, piece: bytes, offset: int, may_be_odd: bool | None = None) -> Iterator[bytes]:
+        if piece.isspace():  # blank lines are no records; there may be very many
+            self._note_piece(offset, is_plain=False)
+            self._line += piece.count(b"\n") + (not piece.endswith(b"\n"))
+            return
         if self._needs_care:
             self._note_piece(offset, is_plain=False)
             yield from self._one_by_one(piece)
@@ -540,18 +723,28 @@ class RecordStream:
         if found != self._separators + 1:
             reasons.append(f"has {found} fields where the header has {self._separators + 1}")
         if b"\r" in outside:
-            reasons.append("has a carriage return outside quotation marks")
+            at = next(at for at in _positions(record, b"\r") if record.count(self._quote, 0, at) % 2 == 0)
+            reasons.append(f"has a carriage return outside quotation marks{self._place(record, at)}")
         if b"\0" in record:
-            reasons.append("has a NUL byte")
+            reasons.append(f"has a NUL byte{self._place(record, record.index(0))}")
         try:
             record.decode()
         except UnicodeDecodeError as error:
-            reasons.append(f"is not UTF-8: byte 0x{record[error.start]:02x} at position {error.start + 1}")
+            at = error.start
+            reasons.append(
+                f"is not UTF-8: byte 0x{record[at]:02x} at position {at + 1}{self._place(record, at)}"
+            )
         if may_be_odd and self._spellings.may_be_in(record.replace(self._quote, b"")):
             fields = split_fields(record, self._delimiter, self._quote)
             if len(fields) == self._separators + 1:
                 reasons += self._spellings.reasons(fields)
         return tuple(reasons)
+
+    def _place(self, record: bytes, position: int) -> str:
+        """The column that a byte of a record stands in, for a message; nothing where there is none."""
+        before = record[:position].split(self._quote)
+        number = b"".join(before[::2]).count(self._delimiter)
+        return f", in {listed([self.header.names[number]])}" if number < len(self.header.names) else ""
 
     def may_span_lines(self, record: bytes) -> bool:
         """Whether several lines are one record: its quotation marks stand around whole fields, and it has as
@@ -585,6 +778,13 @@ class RecordStream:
         if self._kept_bytes > MAX_KEPT_BYTES and not self.may_keep_all:
             raise TooManyRejectsError(f"{len(self.bad_records)} records")
         self.bad_records.append(record)
+
+
+def _positions(data: bytes, byte: bytes) -> Iterator[int]:
+    at = data.find(byte)
+    while at >= 0:
+        yield at
+        at = data.find(byte, at + 1)
 
 
 def _count(data: bytes, byte: bytes, start: int = 0, end: int | None = None) -> int:
@@ -628,13 +828,19 @@ def records(
 
 
 def fetch_records(
-    location: Location, *, is_gzip: bool, stream: RecordStream, wanted: list[int]
+    location: Location,
+    *,
+    is_gzip: bool,
+    stream: RecordStream,
+    wanted: list[int],
+    form: FileForm | None = None,
 ) -> Iterator[tuple[int, bytes]]:
     """Read a file a second time for some of its records.
 
     Args:
         stream: What the first reading left behind: it knows where each line is.
         wanted: First lines of the records, ascending.
+        form: The file's form at the first reading; None: not to be compared.
 
     Yields:
         First line and bytes of each wanted record.
@@ -645,6 +851,8 @@ def fetch_records(
     quote = stream.contract.layout.quote.encode()
     position = 0
     with contextlib.closing(_Content(location, is_gzip=is_gzip)) as content:
+        if form is not None and content.form != form:
+            raise UnreadableFileError(f"{location} changed while it was read.")
         while position < len(wanted):
             piece = stream.piece_with(wanted[position])
             end = len(wanted)
@@ -667,6 +875,11 @@ class _Content:
         self._pieces = self._reader.pieces()
         self._start = 0
         self._data = b""
+
+    @property
+    def form(self) -> FileForm:
+        """The form the file has now."""
+        return self._reader.form
 
     def read(self, start: int, end: int | None) -> bytes:
         """The content from `start` to `end`; parts must be asked for in ascending order."""

@@ -158,6 +158,8 @@ def _ledger(scope: Scope, contracts: Sequence[Contract], tables: Sequence[Contra
             "the producer for it.",
         ),
     ]
+    for source in sorted({contract.source for contract in contracts}):
+        expectations.append(_columns(source, [c for c in contracts if c.source == source]))
     if tables:
         counts = "\n            union all\n            ".join(
             f"select r._file_id as file_id, count(*) as rows_there from raw.{c.table} as r "
@@ -204,6 +206,89 @@ def _ledger(scope: Scope, contracts: Sequence[Contract], tables: Sequence[Contra
             )
     """
     return Suite("load_ledger", batch.strip(), tuple(expectations))
+
+
+def _columns(source: str, contracts: Sequence[Contract]) -> Expectation:
+    """The headers of a source's files: a name that no contract knows, or a column that was there before."""
+    known = ", ".join(f"({_text(c.entity)}, {_text(k.header)})" for c in contracts for k in c.columns)
+    layouts = ", ".join(
+        f"({_text(c.entity)}, {_text(_field_expression(c))}, {_text(c.layout.quote)})" for c in contracts
+    )
+    return no_rows(
+        f"load_ledger.columns of {source} are those of its contracts",
+        f"""
+        with files as (
+            select
+                l.file_id, l.entity, l.path, l.business_date, l.header,
+                lag(l.header) over (
+                    partition by l.entity, l.part is null
+                    order by l.business_date, l.path collate "C"
+                ) as header_before
+            from raw.load_ledger as l
+            where l.source = {_text(source)} and l.header is not null and {in_effect("l")}
+        ),
+        shapes as (
+            select
+                f.entity, f.header, f.header_before, count(*) as files, min(f.business_date) as first_date,
+                min(f.path) as a_path
+            from files as f
+            where f.file_id in (select b.file_id from batch as b where b.is_touched)
+            group by f.entity, f.header, f.header_before
+        ),
+        known (entity, name) as (values {known}),
+        layouts (entity, field, quote) as (values {layouts}),
+        headers as (
+            select s.entity, s.header from shapes as s
+            union
+            select s.entity, s.header_before from shapes as s where s.header_before is not null
+        ),
+        names as (
+            select
+                h.entity, h.header,
+                btrim(replace(
+                    case
+                        when left(n.name, 1) = y.quote then substr(n.name, 2, length(n.name) - 2)
+                        else n.name
+                    end,
+                    y.quote || y.quote, y.quote
+                )) as name
+            from headers as h
+            join layouts as y on y.entity = h.entity
+            cross join lateral regexp_matches(
+                rtrim(convert_from(h.header, 'UTF8'), e'\r\n'), y.field, 'g'
+            ) as found
+            cross join lateral (select btrim(found[1]) as name) as n
+        )
+        select s.entity, n.name as column_name, 'not in the contract' as what, s.files, s.first_date, s.a_path
+        from shapes as s
+        join names as n on n.entity = s.entity and n.header = s.header
+        where
+            n.name <> ''
+            and not exists (select from known as k where k.entity = n.entity and k.name = n.name)
+        union all
+        select s.entity, k.name as column_name, 'gone' as what, s.files, s.first_date, s.a_path
+        from shapes as s
+        join names as b on b.entity = s.entity and b.header = s.header_before
+        join known as k on k.entity = b.entity and k.name = b.name
+        where
+            s.header <> s.header_before
+            and not exists (
+                select from names as n where n.entity = s.entity and n.header = s.header and n.name = k.name
+            )
+        order by first_date, entity, what, column_name
+        """,
+        severity="warning",
+        meaning="Files have a column that their contract does not know (its values are left out), or lack "
+        "one that the file before had (it is null).",
+        remedy="`ecommerce-dw contracts diff FILE` shows what changed and proposes the contract's next "
+        "version. Ask the producer whether it is meant.",
+    )
+
+
+def _field_expression(contract: Contract) -> str:
+    """A field of a header with what ends it, as a regular expression of PostgreSQL."""
+    delimiter, quote = (f"\\{c}" for c in (contract.layout.delimiter, contract.layout.quote))
+    return f"(\\s*{quote}(?:[^{quote}]|{quote}{quote})*{quote}\\s*|[^{delimiter}]*)(?:{delimiter}|$)"
 
 
 #: The newest touched week only: nobody acts on the volume of a day two years ago.
