@@ -527,7 +527,8 @@ write_secret() {
 }
 
 # Every documented setting that is set goes to the containers, but for secrets, and for folders and programs of
-# this machine.
+# this machine. The server's own settings are copied, so that another release is no reason to start it anew: it reads
+# them at its next start.
 write_settings() {
     local name value
     sed -n 's/^#\([A-Z_]*\)=.*/\1/p' "$project/.env.example" | while read -r name; do
@@ -540,6 +541,8 @@ write_settings() {
         [ -z "$value" ] || printf '%s=%s\n' "$name" "$value"
     done >"$home/containers/settings.env"
     chmod 600 "$home/containers/settings.env"
+    cat -- "$project/infrastructure/postgresql.conf" >"$home/containers/postgresql.conf"
+    chmod 644 "$home/containers/postgresql.conf"
 }
 
 # A setting as the containers get it: where nothing else takes metrics and mail, our own exporter and inbox do.

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.slow
 SCALE = 0.3
 FIRST, LAST = dt.date(2026, 1, 1), dt.date(2026, 1, 10)
 NEXT = LAST + dt.timedelta(days=1)
+SERVERS = ("warehouse", "airflow-db", "redis")
 SECRETS = {
     "WAREHOUSE_PASSWORD": "owner-of-the-warehouse",
     "LOADER_PASSWORD": "loads-what-has-landed",
@@ -155,7 +156,7 @@ def test_the_first_deployment_runs_everything_from_its_image(deployed: Stack) ->
 def test_an_upgrade_under_a_running_dag_leaves_no_trace(
     deployed: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = release(deployed)
+    first, servers = release(deployed), deployed.containers(*SERVERS)
     deployed.land(NEXT)
     run_id = deployed.trigger(NEXT)
     deployed.wait_for_task(run_id, "build_warehouse")
@@ -165,6 +166,7 @@ def test_an_upgrade_under_a_running_dag_leaves_no_trace(
     assert release(deployed, "previous") == first != release(deployed)
     assert runs_whole(deployed, release(deployed))
     assert len(deployed.containers("airflow-worker")) == 2
+    assert sorted(deployed.containers(*SERVERS)) == sorted(servers)
     assert deployed.wait_for_end(run_id) == "success"
     monkeypatch.setenv("LANDING_ECOMMERCE", str(deployed.landing / "ecommerce"))
     assert tables(deployed) == undisturbed(settings, FIRST, NEXT)
