@@ -1,4 +1,5 @@
-"""A small warehouse that is built and published, beside a database that stands for Airflow's metadata."""
+"""Installations to lose: a built and published warehouse, or a few tables; beside them a database that stands
+for Airflow's metadata."""
 
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ from ecommerce_dw.platform.postgres import EmbeddedPostgres
 from ecommerce_dw.platform.restore import Restoration, restore
 from ecommerce_dw.publish import publish
 from ecommerce_dw.settings import Settings
-from tests.support.dbt_warehouse import DbtWarehouse
+from tests.conftest import settings_for
+from tests.support.dbt_warehouse import DbtWarehouse, Shop
+from tests.support.raw_rows import customer
 from tests.support.two_shops import load_two_shops
 
 WAREHOUSE, METADATA = "backup_dw", "backup_airflow"
@@ -65,6 +68,12 @@ class Site:
             journal.read_text() if journal.exists() else None,
         )
 
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        """What an analyst is answered."""
+        with db.transaction("analyst", settings=self.settings) as cursor:
+            cursor.execute(query)
+            return cursor.fetchall()
+
     def decide(self, path: str, reason: str) -> None:
         append(self.settings, "discard", "ecommerce", path, "0" * 64, reason=reason)
 
@@ -93,23 +102,22 @@ def built(built_once: DbtWarehouse) -> str:
     return built_once.settings.warehouse_db
 
 
+MakeSite = Callable[[Path, str], Site]
+
+
 @pytest.fixture(scope="module")
 def make_site(
-    built: str, postgres: EmbeddedPostgres, built_once: DbtWarehouse
-) -> Iterator[Callable[[Path], Site]]:
-    """Makes an installation in a folder; the one before is gone with it."""
+    postgres: EmbeddedPostgres, template_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MakeSite]:
+    """Makes an installation in a folder, its warehouse copied from a database; the one before is gone."""
+    anywhere = settings_for(postgres, template_database, tmp_path_factory.mktemp("anywhere"))
 
-    def make(folder: Path) -> Site:
-        settings = built_once.settings.model_copy(
-            update={
-                "warehouse_db": WAREHOUSE,
-                "airflow_db": METADATA,
-                "ecommerce_dw_home": folder / "home",
-                "backup_dir": folder / "backups",
-            }
+    def make(folder: Path, template: str) -> Site:
+        settings = settings_for(
+            postgres, WAREHOUSE, folder / "home", airflow_db=METADATA, backup_dir=folder / "backups"
         )
-        drop_databases(postgres, settings)
-        postgres.execute(f"create database {WAREHOUSE} template {built} strategy file_copy")
+        drop_databases(postgres, anywhere)
+        postgres.execute(f"create database {WAREHOUSE} template {template} strategy file_copy")
         # What is of the database itself is not copied with a template.
         for name, value in (
             ("search_path", "marts, warehouse, public"),
@@ -132,22 +140,38 @@ def make_site(
         return site
 
     yield make
-    drop_databases(postgres, built_once.settings)
+    drop_databases(postgres, anywhere)
 
 
 @pytest.fixture
-def site(make_site: Callable[[Path], Site], tmp_path: Path) -> Site:
-    """An installation of the test's own."""
-    return make_site(tmp_path)
+def built_site(make_site: MakeSite, built: str, tmp_path: Path) -> Site:
+    """An installation with everything dbt builds."""
+    return make_site(tmp_path, built)
+
+
+@pytest.fixture(scope="session")
+def few_tables(postgres: EmbeddedPostgres, template_database: str) -> str:
+    """Name of a database with a raw table, a fact and a mart: as good where their content does not matter."""
+    name = "few_tables"
+    postgres.execute(f"create database {name} template {template_database} strategy file_copy")
+    settings = settings_for(postgres, name, Path("/nonexistent"))
+    with contextlib.closing(db.connect(settings=settings)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        shop = Shop(connection, settings)
+        shop.create_tables("ecommerce")
+        shop.load("ecommerce", "customers", "2026-03-01", [customer("C1", "2026-03-01 12:00:00+00")])
+        cursor.execute(
+            """
+            set role transformer;
+            create table warehouse.fact_orders as
+                select n as order_id, n * 1.50 as total from generate_series(1, 50) as n;
+            create table marts.sales_summary as select sum(total) as gross from warehouse.fact_orders;
+            """
+        )
+    return name
 
 
 @pytest.fixture
-def analyst(site: Site) -> Callable[[str], list[tuple[Any, ...]]]:
-    """Asks as the analyst does."""
-
-    def ask(query: str) -> list[tuple[Any, ...]]:
-        with db.transaction("analyst", settings=site.settings) as cursor:
-            cursor.execute(query)
-            return cursor.fetchall()
-
-    return ask
+def site(make_site: MakeSite, few_tables: str, tmp_path: Path) -> Site:
+    """An installation with a few tables."""
+    return make_site(tmp_path, few_tables)

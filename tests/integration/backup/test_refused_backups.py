@@ -15,15 +15,15 @@ from ecommerce_dw.platform import backup as backups
 from ecommerce_dw.platform.backup import Backup
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.restore import NotAgreedError
-from tests.integration.backup.conftest import METADATA, WAREHOUSE, Site
+from tests.integration.backup.conftest import METADATA, WAREHOUSE, MakeSite, Site
 
 
 @pytest.fixture(scope="module")
 def shared(
-    make_site: Callable[[Path], Site], tmp_path_factory: pytest.TempPathFactory
+    make_site: MakeSite, few_tables: str, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Site, Backup]:
     """An installation that no test here may change, a backup of it, and a journal that is not as it was."""
-    site = make_site(tmp_path_factory.mktemp("shared"))
+    site = make_site(tmp_path_factory.mktemp("shared"), few_tables)
     site.decide("orders/dt=2026-03-05/orders.csv", "why")
     taken = site.back_up()
     journal_file(site.settings).unlink()
