@@ -291,7 +291,7 @@ def _dump(server: Settings, target: Path, revision_table: str) -> DatabasePart:
             finally:
                 if dump.poll() is None:
                     dump.terminate()
-                    dump.wait()
+                    dump.communicate()
     if dump.returncode != 0:
         raise PlatformError(
             f"The database {server.warehouse_db} could not be dumped; there is no backup. pg_dump says:\n"
