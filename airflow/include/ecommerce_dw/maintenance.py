@@ -163,7 +163,7 @@ def prune_logs(settings: Settings | None = None, now: dt.datetime | None = None)
             deleted += 1
     tasks = settings.home / "logs" / "tasks"
     for folder, _, _ in os.walk(tasks, topdown=False):
-        is_empty = Path(folder) != tasks and not os.listdir(folder)
+        is_empty = Path(folder) != tasks and not list(Path(folder).iterdir())
         # Its time is that of its last file's end, so the folders of a tree go night by night.
         if is_empty and Path(folder).stat().st_mtime < oldest:
             Path(folder).rmdir()
