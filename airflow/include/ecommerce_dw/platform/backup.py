@@ -264,7 +264,7 @@ def _dump(server: Settings, target: Path, revision_table: str) -> DatabasePart:
         with connection, connection.cursor() as cursor:
             cursor.execute("select pg_export_snapshot()")
             (snapshot,) = cursor.fetchone() or ("",)
-            dump = subprocess.Popen(
+            with subprocess.Popen(
                 [
                     client_program("pg_dump", server),
                     "--format=directory",
@@ -279,19 +279,18 @@ def _dump(server: Settings, target: Path, revision_table: str) -> DatabasePart:
                 text=True,
                 env=client_environment(server),
                 umask=0o077,
-            )
-            try:
-                part = _describe(cursor, server.warehouse_db, revision_table)
-                said, _ = dump.communicate()
-            except psycopg2.Error as error:
-                raise PlatformError(
-                    f"The database {server.warehouse_db} could not be dumped; there is no backup. "
-                    f"{str(error).strip()}"
-                ) from error
-            finally:
-                if dump.poll() is None:
-                    dump.terminate()
-                    dump.communicate()
+            ) as dump:
+                try:
+                    part = _describe(cursor, server.warehouse_db, revision_table)
+                    said, _ = dump.communicate()
+                except psycopg2.Error as error:
+                    raise PlatformError(
+                        f"The database {server.warehouse_db} could not be dumped; there is no backup. "
+                        f"{str(error).strip()}"
+                    ) from error
+                finally:
+                    if dump.poll() is None:
+                        dump.terminate()
     if dump.returncode != 0:
         raise PlatformError(
             f"The database {server.warehouse_db} could not be dumped; there is no backup. pg_dump says:\n"
