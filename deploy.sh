@@ -16,7 +16,7 @@ main() {
             [ -n "$command" ] || exit 2
             exit 0
             ;;
-        dev | prod | stop | status | env | run | psql | logs | test | reset) shift ;;
+        dev | prod | stop | status | env | run | psql | logs | backup | restore | test | reset) shift ;;
         *)
             usage >&2
             die "There is no command '$command'." 2
@@ -47,6 +47,7 @@ main() {
     choose_release "$command" "$@"
     case $command in
         dev | test | prod) ensure_environment ;;
+        restore) has_program || ensure_environment ;; # onto a new machine, too
         stop)
             if ! has_program; then
                 echo "Nothing runs: there is no environment in $home."
@@ -72,6 +73,8 @@ Usage: ./deploy.sh COMMAND [OPTIONS]        (./deploy.sh COMMAND --help tells mo
   run      Run one command in that environment
   psql     PostgreSQL's shell on the warehouse
   logs     Show the logs of a component
+  backup   Write a backup: the warehouse, Airflow's metadata, the journal of decisions
+  restore  Put a backup in place, after it is proved
   test     Lint, type checks and tests
   reset    Stop, and delete the data this platform made
 
@@ -198,6 +201,35 @@ left out.
 
   -f, --follow    Keep showing what is added, until Ctrl-C
   -n, --lines N   Lines to begin with (default 50)
+TEXT
+}
+
+help_backup() {
+    cat <<'TEXT'
+Usage: ./deploy.sh backup [DIR] [--json]
+
+Writes a backup of the warehouse's database, Airflow's metadata and the journal of decisions to DIR, a folder that is
+not there yet (default: a new dated one in BACKUP_DIR). Loads may go on meanwhile: the backup is of one moment. What
+builds or publishes waits. It bears its name when it is whole; what an interrupted one left is removed by the next.
+
+Not in it: the landing zone, which is the archive; and secrets. Keep .env with its passwords, and secrets.json of the
+home: what Airflow has encrypted (its connections) is read with the Fernet key in it.
+
+  --json   What was written, for machines
+TEXT
+}
+
+help_restore() {
+    cat <<'TEXT'
+Usage: ./deploy.sh restore DIR [--yes] [--drop-old]
+
+Puts a backup in place. The platform has to be stopped (./deploy.sh stop). A damaged backup is refused, and one of a
+later version of the project, of Airflow or of PostgreSQL. It goes into databases beside, where every table's
+fingerprint has to be the backup's; an older one is then migrated to this version; and only then it is put in place by
+renaming. Until then nothing changes. The journal of decisions gets what it does not have, and loses nothing.
+
+  --yes        Really replace the databases that are there
+  --drop-old   Drop what was replaced; otherwise it is kept as <database>_before_<time>
 TEXT
 }
 

@@ -3,6 +3,10 @@
 # `prod --containers`. deploy.sh sources it; the mode is remembered in $home/mode.
 # shellcheck disable=SC2154 # project, home, venv and release are set there
 
+# Where the caller is, and what else a container of our own is started with.
+caller_folder=$PWD
+tool_options=()
+
 readonly keys="airflow_db_password airflow_fernet_key airflow_jwt_secret airflow_api_secret_key redis_password
     monitor_password"
 readonly servers="warehouse airflow-db redis"
@@ -176,6 +180,59 @@ psql_containers() {
 run_containers() {
     need_running
     in_tool ecommerce-dw platform run "$@"
+}
+
+# A folder that is named is one of this machine: the one it lies in is mounted. User 50000 has to be able to write there.
+backup_containers() {
+    local folder='' options=()
+    need_running
+    while [ $# -gt 0 ]; do
+        case $1 in
+            -*) options+=("$1") ;;
+            *) folder=$(caller_path "$1") ;;
+        esac
+        shift
+    done
+    if [ -z "$folder" ]; then
+        in_tool ecommerce-dw platform backup "${options[@]}"
+    else
+        [ -d "$(dirname -- "$folder")" ] || die "There is no folder $(dirname -- "$folder")."
+        tool_options=(--volume "$(dirname -- "$folder"):/backup-target")
+        in_tool ecommerce-dw platform backup "/backup-target/$(basename -- "$folder")" "${options[@]}"
+    fi
+}
+
+restore_containers() {
+    local folder='' options=() running service was_up status=0
+    while [ $# -gt 0 ]; do
+        case $1 in
+            -*) options+=("$1") ;;
+            *) folder=$(caller_path "$1") ;;
+        esac
+        shift
+    done
+    [ -n "$folder" ] || die "Which backup? ./deploy.sh restore DIR" 2
+    [ -d "$folder" ] || die "There is no folder $folder."
+    for service in $airflow_services; do
+        running=$("${compose[@]}" ps --quiet "$service" 2>/dev/null)
+        [ -z "$running" ] || die "The platform runs ($service). Nothing was changed. Stop it first: ./deploy.sh stop."
+    done
+    was_up=$("${compose[@]}" ps --quiet warehouse 2>/dev/null)
+    # shellcheck disable=SC2086 # several words
+    "${compose[@]}" up --detach $servers
+    "${compose[@]}" run --rm -T init true # which waits for their health
+    tool_options=(--volume "$folder:/restored:ro")
+    in_tool ecommerce-dw platform restore /restored "${options[@]}" || status=$?
+    [ -n "$was_up" ] || "${compose[@]}" down --timeout 20
+    return "$status"
+}
+
+# A path as the caller meant it: we have gone to the project's folder since.
+caller_path() {
+    case $1 in
+        /*) printf '%s' "$1" ;;
+        *) printf '%s/%s' "$caller_folder" "$1" ;;
+    esac
 }
 
 # The programs are in the image, so the shell gets functions of their names.
@@ -486,7 +543,7 @@ need_running() {
 in_tool() {
     local terminal=()
     [ -t 0 ] && [ -t 1 ] || terminal=(-T)
-    "${compose[@]}" run --rm --no-deps "${terminal[@]}" init "$@"
+    "${compose[@]}" run --rm --no-deps "${terminal[@]}" "${tool_options[@]}" init "$@"
 }
 
 # --- secrets and settings --------------------------------------------------------------------------------------

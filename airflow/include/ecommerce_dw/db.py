@@ -32,6 +32,8 @@ INCIDENT_LOCK = 7_305_005
 RECONCILIATION_LOCK = 7_305_006
 #: Key of the advisory lock that a whole run in one process holds; the pipeline's load waits for it.
 RUN_LOCK = 7_305_007
+#: Key of the advisory lock that keeps two restores on one server apart.
+RESTORE_LOCK = 7_305_008
 
 
 class LockHeldError(RuntimeError):
@@ -121,13 +123,21 @@ def transform_lock(
     return _session_lock(TRANSFORM_LOCK, "transform lock", holder, settings or get_settings())
 
 
+def shared_transform_lock(*, holder: str, settings: Settings) -> contextlib.AbstractContextManager[None]:
+    """Keep transform and publish out, and let loaders go on; otherwise as `transform_lock`."""
+    return _session_lock(TRANSFORM_LOCK, "transform lock", holder, settings, is_shared=True)
+
+
 def run_lock(*, holder: str, settings: Settings) -> contextlib.AbstractContextManager[None]:
     """Hold the run lock, which keeps whole runs apart; otherwise as `transform_lock`."""
     return _session_lock(RUN_LOCK, "run lock", holder, settings)
 
 
 @contextlib.contextmanager
-def _session_lock(key: int, name: str, holder: str, settings: Settings) -> Iterator[None]:
+def _session_lock(
+    key: int, name: str, holder: str, settings: Settings, *, is_shared: bool = False
+) -> Iterator[None]:
+    function = "pg_try_advisory_lock_shared" if is_shared else "pg_try_advisory_lock"
     connection = connect("transformer", settings=settings, application_name=f"ecommerce-dw: {holder}"[:63])
     connection.autocommit = True
     try:
@@ -135,7 +145,7 @@ def _session_lock(key: int, name: str, holder: str, settings: Settings) -> Itera
         pause = 0.05
         with connection.cursor() as cursor:
             while True:
-                cursor.execute("select pg_try_advisory_lock(%s)", (key,))
+                cursor.execute(f"select {function}(%s)", (key,))
                 row = cursor.fetchone()
                 if row and row[0]:
                     break

@@ -64,14 +64,33 @@ def fingerprint(settings: Settings | None = None, schemas: Sequence[str] = SCHEM
     try:
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
         with connection, connection.cursor() as cursor:
-            cursor.execute(SESSION)
-            return [
-                table_fingerprint(cursor, schema, table)
-                for schema in schemas
-                for table in _tables(cursor, schema)
-            ]
+            return fingerprints_in(cursor, schemas)
     finally:
         connection.close()
+
+
+def fingerprints_in(
+    cursor: psycopg2.extensions.cursor, schemas: Sequence[str] | None = None
+) -> list[TableFingerprint]:
+    """Fingerprint every table of the schemas in the cursor's transaction, whose settings it changes.
+
+    Args:
+        cursor: Of a transaction that sees one moment (REPEATABLE READ).
+        schemas: None takes all but the server's own.
+
+    Raises:
+        ValueError: A schema does not exist.
+    """
+    cursor.execute(SESSION)
+    if schemas is None:
+        cursor.execute(
+            "select nspname from pg_namespace where nspname <> 'information_schema' and nspname !~ '^pg_' "
+            'order by nspname collate "C"'
+        )
+        schemas = [name for (name,) in cursor.fetchall()]
+    return [
+        table_fingerprint(cursor, schema, table) for schema in schemas for table in _tables(cursor, schema)
+    ]
 
 
 def table_fingerprint(cursor: psycopg2.extensions.cursor, schema: str, table: str) -> TableFingerprint:

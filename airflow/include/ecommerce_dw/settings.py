@@ -90,8 +90,19 @@ class Settings(BaseSettings):
     )
     backup_dir: Path | None = Field(
         default=None,
-        description="Folder, on another disk, that backups are written to: of Airflow's metadata before "
-        "`./deploy.sh prod` migrates it. Empty: none; production needs one.",
+        description="Folder, on another disk, that backups are written to: each night, by `./deploy.sh "
+        "backup`, and of Airflow's metadata before `./deploy.sh prod` migrates it. Empty: none; production "
+        "needs one.",
+    )
+    backup_keep: int = Field(
+        default=14, ge=1, description="Dated backups kept in BACKUP_DIR; older ones are deleted each night."
+    )
+    ops_keep_days: int = Field(
+        default=730, ge=30, description="Outcomes in the schema `ops` kept (days before the newest)."
+    )
+    logs_keep_days: int = Field(default=30, ge=1, description="Logs of tasks and of dbt kept (days).")
+    airflow_keep_days: int = Field(
+        default=90, ge=7, description="Airflow's own history of runs and tasks kept (days)."
     )
     drain_seconds: float = Field(
         default=1800.0,

@@ -81,7 +81,7 @@ def bag(read: Read) -> dict[str, Any]:
 def test_every_dag_is_read_without_an_error_or_warning(bag: dict[str, Any]) -> None:
     assert bag["errors"] == {}
     assert bag["warnings"] == []
-    assert set(bag["dags"]) == {"ecommerce_etl_pipeline", "reprocess", "simulate_shop_day"}
+    assert set(bag["dags"]) == {"ecommerce_etl_pipeline", "maintenance", "reprocess", "simulate_shop_day"}
 
 
 def test_the_shop_is_not_simulated_in_production(read: Read, bag: dict[str, Any]) -> None:
@@ -127,7 +127,18 @@ def test_every_parameter_has_a_type_a_title_and_an_explanation(bag: dict[str, An
 
 def test_the_nightly_run_has_a_deadline(bag: dict[str, Any]) -> None:
     deadlines = {dag_id: dag["deadlines"] for dag_id, dag in bag["dags"].items()}
-    assert deadlines == {"ecommerce_etl_pipeline": 1, "reprocess": 0, "simulate_shop_day": 0}
+    assert deadlines == {
+        "ecommerce_etl_pipeline": 1,
+        "maintenance": 0,
+        "reprocess": 0,
+        "simulate_shop_day": 0,
+    }
+
+
+def test_maintenance_is_on_by_itself_and_comes_after_the_nightly_run(bag: dict[str, Any]) -> None:
+    dag = bag["dags"]["maintenance"]
+    assert dag["paused_at_first"] is False
+    assert dag["schedule"] == "30 3 * * *"
 
 
 def test_reprocessing_is_a_dry_run_unless_told_otherwise(bag: dict[str, Any]) -> None:

@@ -126,6 +126,7 @@ def evaluate(
     task_successes: Iterable[str] = (),
     late_run: LateRun | None = None,
     dag_id: str = DAG_ID,
+    tasks_of: str | None = None,
     channels: Iterable[Channel] | None = None,
 ) -> Evaluation:
     """Open and close incidents by the state of the warehouse, and alert people.
@@ -138,7 +139,8 @@ def evaluate(
         task_successes: Tasks of this run that succeeded: their incidents close.
         late_run: A nightly run whose deadline has passed; nothing when it is done by now. Its incident closes
             when a run has published that day or a later one.
-        dag_id: The DAG.
+        dag_id: The DAG whose state the warehouse shows.
+        tasks_of: The DAG whose tasks those are, where it is another one.
         channels: Defaults to those the settings name.
 
     Returns:
@@ -152,7 +154,8 @@ def evaluate(
         with connection, connection.cursor() as cursor:
             # One evaluation at a time: each sees what the one before has told people.
             cursor.execute("select pg_advisory_xact_lock(%s)", (db.INCIDENT_LOCK,))
-            book = _Book(cursor, settings, run_id, dag_id, [channel.name for channel in chosen])
+            names = [channel.name for channel in chosen]
+            book = _Book(cursor, settings, run_id, dag_id, tasks_of or dag_id, names)
             opened, closed = book.compare(failures, frozenset(task_successes), late_run)
             cursor.execute("select count(*) from ops.incidents where closed_at is null")
             (still_open,) = cursor.fetchone() or (0,)
@@ -184,12 +187,14 @@ class _Book:
         settings: Settings,
         run_id: str,
         dag_id: str,
+        tasks_of: str,
         channels: list[str],
     ) -> None:
         self.cursor = cursor
         self.settings = settings
         self.run_id = run_id
         self.dag_id = dag_id
+        self.tasks_of = tasks_of
         self.channels = channels
 
     def compare(
@@ -430,11 +435,11 @@ class _Book:
         for failure in failures:
             yield Incident(
                 kind=Kind.DBT_FAILED if failure.task_id in _DBT_TASKS else Kind.TASK_FAILED,
-                scope=self.dag_id,
+                scope=self.tasks_of,
                 object=failure.task_id,
                 rule=RULE_TASK,
                 severity="critical",
-                title=f"Task failed: {self.dag_id}.{failure.task_id}",
+                title=f"Task failed: {self.tasks_of}.{failure.task_id}",
                 body=_sections(
                     happened=f"Task {failure.task_id} failed after its retries; the tasks after it did not "
                     "run. What was committed before is kept, marts is as it was unless publish itself had "
@@ -444,7 +449,7 @@ class _Book:
                     "Airflow: it and what follows it run again. The DAG's page has a hint for each task.",
                     run_id=self.run_id,
                 ),
-                link=run_link(self.settings, self.run_id, self.dag_id, failure.task_id),
+                link=run_link(self.settings, self.run_id, self.tasks_of, failure.task_id),
             )
 
     # ---- what is open ------------------------------------------------------------------------------------
@@ -464,7 +469,7 @@ class _Book:
         scope, name, rule = key
         if rule == RULE_TASK:
             # Nothing in the warehouse tells that a task works again, only its success.
-            return scope == self.dag_id and name in successes
+            return scope == self.tasks_of and name in successes
         if rule == RULE_LATE:
             return is_done(self.cursor, dt.date.fromisoformat(name))
         return True

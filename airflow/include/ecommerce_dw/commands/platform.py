@@ -20,6 +20,7 @@ import psycopg2
 from pydantic import ValidationError
 from rich.console import Console
 
+from ecommerce_dw.db import LockHeldError
 from ecommerce_dw.platform import database, orchestrator, processes
 from ecommerce_dw.platform.broker import socket_file
 from ecommerce_dw.platform.configuration import (
@@ -67,7 +68,7 @@ def _errors() -> Iterator[None]:
     """Show the errors a person can act on without a traceback."""
     try:
         yield
-    except (PlatformError, PostgresError, SecretFileError, psycopg2.OperationalError) as error:
+    except (PlatformError, PostgresError, SecretFileError, LockHeldError, psycopg2.OperationalError) as error:
         raise click.ClickException(str(error).strip()) from error
     except KeyboardInterrupt:
         click.echo(
@@ -142,7 +143,9 @@ def dev(
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.option("--rollback", "is_rollback", is_flag=True, help="Back to the release before.")
 @click.option("--upgrade-airflow", is_flag=True, help="Migrate Airflow's metadata, in a standstill.")
-@click.option("--before-server", is_flag=True, help="Of --check: the deployment makes the server.")
+@click.option(
+    "--before-server", is_flag=True, hidden=True, help="Of --check: the deployment makes the server."
+)
 def prod(
     is_check: bool, as_json: bool, is_rollback: bool, upgrade_airflow: bool, before_server: bool
 ) -> None:
@@ -332,6 +335,61 @@ def test(with_slow: bool, with_long: bool, arguments: tuple[str, ...]) -> None:
 
     markers = "" if with_long else "not long" if with_slow else "not slow and not long"
     sys.exit(run_checks(get_settings(), markers, arguments))
+
+
+@command.command()
+@click.argument("folder", required=False, metavar="[DIR]", type=click.Path(path_type=Path, resolve_path=True))
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def backup(folder: Path | None, as_json: bool) -> None:
+    """Take a backup of the warehouse, Airflow's metadata and the journal of decisions."""
+    from ecommerce_dw.platform.backup import back_up, running_server
+
+    with _errors(), Console(stderr=True).status("Taking a backup …"):
+        settings = _settings_in_use()
+        with running_server(settings):
+            taken = back_up(settings, folder)
+    if as_json:
+        click.echo(json.dumps(taken.as_dict(), indent=2))
+        return
+    rows = sum(table.rows for part in taken.manifest.databases.values() for table in part.tables)
+    click.echo(
+        f"{taken.folder}: {taken.bytes / 1e6:.1f} MB, {rows:,} rows in {', '.join(taken.manifest.databases)}."
+    )
+    click.echo(
+        "Not in it, to be kept elsewhere: the landing zone, .env with its secrets, and secrets.json of the "
+        "home (Airflow's Fernet key)."
+    )
+
+
+@command.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, resolve_path=True))
+@click.option("--yes", is_flag=True, help="Really replace what is there.")
+@click.option("--drop-old", is_flag=True, help="Drop what was replaced, in place of keeping it.")
+def restore(folder: Path, yes: bool, drop_old: bool) -> None:
+    """Put a backup in place of the warehouse and Airflow's metadata."""
+    from ecommerce_dw.platform.restore import restore as put_back
+
+    with _errors():
+        settings = database.at_running_port(get_settings())
+        done = put_back(settings, folder, Console(), is_agreed=yes, drop_old=drop_old)
+    click.echo(
+        f"Restored as of {done.backup.manifest.taken_at}: {done.tables} tables, {done.rows:,} rows, every "
+        f"fingerprint the backup's. Migration {done.migrated_to}."
+    )
+    for name, kept in done.kept.items():
+        click.echo(f"The former {name} is kept as {kept}; drop it when you no longer need it.")
+    if done.dropped:
+        click.echo(f"Dropped: the former {', '.join(done.dropped)}.")
+    if not done.has_metadata:
+        click.echo("Airflow's metadata are not in this backup, and were left as they are.")
+    if done.decisions_added:
+        click.echo(f"The journal of decisions has {done.decisions_added} lines more, from the backup.")
+    if done.later_decisions:
+        click.echo(
+            f"{done.later_decisions} decisions about files were made after this backup. They are in the "
+            "journal; where `ecommerce-dw status` names such a file again, take them again."
+        )
+    click.echo(f"{_starts(settings)} goes on; the next run loads the files that came after the backup.")
 
 
 @command.command()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import getpass
+import heapq
 import json
 import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -85,6 +89,61 @@ def last_decisions(settings: Settings) -> dict[tuple[str, str], Decision]:
             ) from error
         decisions[(entry.source, entry.path)] = entry
     return {key: entry for key, entry in decisions.items() if entry.decision != "superseded"}
+
+
+def merge(settings: Settings, saved: str) -> int:
+    """Bring the decisions of a saved journal into this one, by the time they were made; none is lost.
+
+    Args:
+        settings: Whose journal.
+        saved: The saved journal's text.
+
+    Returns:
+        How many lines this journal did not have.
+    """
+    file = journal_file(settings)
+    known = _lines(file.read_text(encoding="utf-8")) if file.exists() else []
+    there = Counter(known)
+    missing = []
+    for line in _lines(saved):
+        if there[line]:
+            there[line] -= 1
+        else:
+            missing.append(line)
+    if not missing:
+        return 0
+    # Each is in its own order; of one second those that were saved come first.
+    merged = [line for _, line in heapq.merge(_dated(missing), _dated(known), key=lambda entry: entry[0])]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    building = file.with_name(f".{file.name}.{os.getpid()}")
+    with building.open("w", encoding="utf-8") as output:
+        output.write("".join(f"{line}\n" for line in merged))
+        output.flush()
+        os.fsync(output.fileno())
+    if file.exists():
+        building.chmod(file.stat().st_mode & 0o777)
+    building.replace(file)
+    return len(missing)
+
+
+def count_since(settings: Settings, at: str) -> int:
+    """How many decisions were made after a moment (ISO 8601 in UTC)."""
+    file = journal_file(settings)
+    lines = _lines(file.read_text(encoding="utf-8")) if file.exists() else []
+    return sum(made > at for made, _ in _dated(lines))
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _dated(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Each line with the time the journal has come to; one that is no decision stays in its place."""
+    at = ""
+    for line in lines:
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            at = max(at, str(json.loads(line)["at"]))
+        yield at, line
 
 
 def _user() -> str:

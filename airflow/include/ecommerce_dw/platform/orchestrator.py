@@ -731,6 +731,11 @@ def _heartbeats(settings: Settings) -> dict[str, list[tuple[float, float]]]:
     return beats
 
 
+def remember_migrated(settings: Settings, airflow_version: str, revision: str) -> None:
+    """Say that the metadata, which were put there, are at this revision by this version of Airflow."""
+    write_private(_stamp_file(settings), f"{airflow_version} {settings.airflow_db} {revision}")
+
+
 def _stamp_file(settings: Settings) -> Path:
     return settings.home / "run" / "airflow-migrated"
 
