@@ -248,7 +248,7 @@ def test_a_release_whose_dag_is_broken_goes_back(deployed: Production) -> None:
     good = deployed.deployed()
     dag = deployed.checkout.folder / "airflow" / "dags" / "ecommerce_etl_dag.py"
     text = dag.read_text()
-    dag.write_text("import no_such_module\n" + text)
+    dag.write_text(text + "\nimport no_such_module\n")
     done = deployed.prod()
     dag.write_text(text)
     assert done.returncode == 1
