@@ -53,7 +53,7 @@ _NAME_LIMIT = 63
 _PATIENCE = 30.0
 #: Settings whose value is a list of names.
 _LISTS = {"search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"}
-_ROLES: tuple[Role, ...] = ("loader", "transformer", "analyst")
+_ROLES: tuple[Role, ...] = ("loader", "transformer", "analyst", "monitor")
 
 
 class NotAgreedError(PlatformError):
