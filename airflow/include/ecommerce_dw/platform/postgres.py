@@ -294,7 +294,8 @@ def reachable_folder(wanted: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if not wanted.is_symlink():
         wanted.parent.mkdir(parents=True, exist_ok=True)
-        wanted.symlink_to(folder)
+        with contextlib.suppress(FileExistsError):  # the preflight's checks ask side by side
+            wanted.symlink_to(folder)
     return folder
 
 
