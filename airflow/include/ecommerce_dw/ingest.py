@@ -23,7 +23,7 @@ from ecommerce_dw.loading.landing import (
     is_passed_over,
     landing_of,
 )
-from ecommerce_dw.loading.stream import HEADER_BYTES, FileReader, RefusedFileError, hash_file, read_header
+from ecommerce_dw.loading.stream import FileReader, RefusedFileError, hash_file, read_header
 from ecommerce_dw.one_process import alone, steps_after_load, take
 from ecommerce_dw.quality.apart import checkpoints_apart
 from ecommerce_dw.settings import Settings
@@ -252,12 +252,8 @@ def _check(contract: Contract, file: LocalFile, path: str, name_date: dt.date | 
     """
     reader = FileReader(file, is_gzip=path.endswith(".gz"))
     try:
-        start = b""
-        for piece in reader.pieces():
-            start += piece
-            if len(start) >= HEADER_BYTES:
-                break
-        read_header(start, contract, is_whole_file=len(start) < HEADER_BYTES)
+        start, is_whole, _ = reader.start()
+        read_header(start, contract, is_whole_file=is_whole)
     finally:
         reader.close()
     found: GreatestDate | None = None

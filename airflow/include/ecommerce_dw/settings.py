@@ -31,6 +31,8 @@ _PROVIDER_PREFIXES = ("AWS_", "GOOGLE_", "AZURE_")
 SECRETS_DIR = Path("/run/secrets")
 
 Role = Literal["owner", "loader", "transformer", "analyst", "monitor"]
+#: The roles that migrations make; the owner makes them.
+ROLES: tuple[Role, ...] = ("loader", "transformer", "analyst", "monitor")
 Environment = Literal["development", "production"]
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
@@ -306,9 +308,15 @@ class Settings(BaseSettings):
         return self.airflow_workers > 0 or bool(self.redis_host)
 
     @property
+    def login_roles(self) -> tuple[Role, ...]:
+        """The roles that can log in: monitor only where it has a password."""
+        has_monitor = bool(self.monitor_password.get_secret_value())
+        return tuple(role for role in ROLES if role != "monitor" or has_monitor)
+
+    @property
     def metrics_role(self) -> Role:
         """The least role that can log in and read what the metrics tell."""
-        return "monitor" if self.monitor_password.get_secret_value() else "analyst"
+        return "monitor" if "monitor" in self.login_roles else "analyst"
 
     @property
     def metadata(self) -> Settings:

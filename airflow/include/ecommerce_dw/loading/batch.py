@@ -38,7 +38,6 @@ from ecommerce_dw.loading.outcome import FileOutcome, outcome_of
 from ecommerce_dw.loading.rejects import RejectedRecord, copy_sql, store_rejects
 from ecommerce_dw.loading.reload import Reload
 from ecommerce_dw.loading.stream import (
-    HEADER_BYTES,
     FileReader,
     Header,
     RecordStream,
@@ -258,14 +257,7 @@ class Batch:
                     reason="other bytes",
                 )
         reader = self._reader(file)
-        pieces = reader.pieces()
-        start = b""
-        is_whole = True
-        for piece in pieces:
-            start += piece
-            if len(start) >= HEADER_BYTES:
-                is_whole = False
-                break
+        start, is_whole, pieces = reader.start()
         header: Header | None = None
         refusal: str | None = None
         try:

@@ -13,7 +13,6 @@ from ecommerce_dw.loading.discover import LandedFile, LandingZone, in_order
 from ecommerce_dw.loading.landing import UnreadableFileError
 from ecommerce_dw.loading.ledger import Known, has_form_of
 from ecommerce_dw.loading.stream import (
-    HEADER_BYTES,
     MAX_RECORD_BYTES,
     FileReader,
     RefusedFileError,
@@ -81,13 +80,7 @@ def greatest_date(file: LandedFile, *, max_expansion: int | None = None) -> Grea
     contract = file.contract
     reader = FileReader(file.location, is_gzip=file.is_gzip, max_expansion=max_expansion)
     try:
-        pieces = reader.pieces()
-        start, is_whole = b"", True
-        for piece in pieces:
-            start += piece
-            if len(start) >= HEADER_BYTES:
-                is_whole = False
-                break
+        start, is_whole, pieces = reader.start()
         try:
             header = read_header(start, contract, is_whole_file=is_whole)
         except RefusedFileError:

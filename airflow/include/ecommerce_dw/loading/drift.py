@@ -21,7 +21,6 @@ from ecommerce_dw.loading.discover import match_path
 from ecommerce_dw.loading.landing import LocalFile
 from ecommerce_dw.loading.printable import listed, printable
 from ecommerce_dw.loading.stream import (
-    HEADER_BYTES,
     FileReader,
     read_names,
     records,
@@ -195,13 +194,7 @@ def _sample(file: Path, contract: Contract, rows: int) -> tuple[tuple[str, ...],
     delimiter, quote = contract.layout.delimiter.encode(), contract.layout.quote.encode()
     reader = FileReader(LocalFile(file), is_gzip=file.name.endswith(".gz"))
     try:
-        pieces = reader.pieces()
-        data, is_whole = b"", True
-        for piece in pieces:
-            data += piece
-            if len(data) >= HEADER_BYTES:
-                is_whole = False
-                break
+        data, is_whole, pieces = reader.start()
         found = read_names(data, contract, is_whole_file=is_whole)
         data = data[found.length :]
         while not is_whole and data.count(b"\n") <= rows and len(data) < _SAMPLE_BYTES:

@@ -38,7 +38,7 @@ MAX_KEPT_BYTES = 32 << 20
 #: What is kept of a record that is longer than one may be.
 _KEPT_OF_LONG_RECORD = 64 << 10
 #: A header ends within so many bytes.
-HEADER_BYTES = 1 << 20
+_HEADER_BYTES = 1 << 20
 #: A compressed file may always hold this much.
 _ALWAYS_ALLOWED = 64 << 20
 #: Compressed bytes looked at together after a gzip member has ended: many may be short.
@@ -137,6 +137,20 @@ class FileReader:
             RefusedFileError: The compressed data hold more than such a file may.
         """
         yield from self._bounded() if self.is_gzip else self.raw_pieces()
+
+    def start(self) -> tuple[bytes, bool, Iterator[bytes]]:
+        """The content in which the header lies, whether it is all there is, and the pieces after it.
+
+        Raises:
+            UnreadableFileError, RefusedFileError: As `pieces`.
+        """
+        pieces = self.pieces()
+        start = b""
+        for piece in pieces:
+            start += piece
+            if len(start) >= _HEADER_BYTES:
+                return start, False, pieces
+        return start, True, pieces
 
     def _bounded(self) -> Iterator[bytes]:
         if self.max_expansion is None:

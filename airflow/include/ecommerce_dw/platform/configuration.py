@@ -279,11 +279,9 @@ def _password_lines(settings: Settings) -> str:
         return value.replace("\\", "\\\\").replace(":", "\\:")
 
     lines = []
-    roles: tuple[Role, ...] = ("owner", "loader", "transformer", "analyst", "monitor")
+    roles: tuple[Role, ...] = ("owner", *settings.login_roles)
     for role in roles:
         user, password = settings.role_login(role)
-        if not password:
-            continue
         parts = (settings.host, str(settings.warehouse_port), "*", user, password)
         lines.append(":".join("*" if part == "*" else escaped(part) for part in parts))
     return "\n".join(lines) + "\n"

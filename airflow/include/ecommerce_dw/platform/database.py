@@ -9,7 +9,7 @@ from psycopg2 import errors, sql
 from ecommerce_dw import db
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.postgres import EmbeddedPostgres, reachable_folder
-from ecommerce_dw.settings import Role, Settings
+from ecommerce_dw.settings import ROLES, Settings
 
 #: Oldest PostgreSQL that works: the loader needs virtual generated columns and COPY's reject limit.
 MINIMUM_VERSION = 18
@@ -109,19 +109,14 @@ def set_role_passwords(settings: Settings) -> None:
     connection = connect(settings)
     try:
         with connection.cursor() as cursor:
-            roles: tuple[Role, ...] = ("loader", "transformer", "analyst")
-            for role in roles:
+            for role in ROLES:
                 login, password = settings.role_login(role)
                 cursor.execute(
-                    sql.SQL("alter role {} password %s").format(sql.Identifier(login)), (password,)
+                    sql.SQL("alter role {} {} password %s").format(
+                        sql.Identifier(login), sql.SQL("login" if role in settings.login_roles else "nologin")
+                    ),
+                    (password or None,),
                 )
-            login, password = settings.role_login("monitor")
-            cursor.execute(
-                sql.SQL("alter role {} {} password %s").format(
-                    sql.Identifier(login), sql.SQL("login" if password else "nologin")
-                ),
-                (password or None,),
-            )
     finally:
         connection.close()
 

@@ -28,7 +28,7 @@ from ecommerce_dw.platform.preflight import Finding, preflight
 from ecommerce_dw.platform.releases import Release
 from ecommerce_dw.platform.screen import Screen
 from ecommerce_dw.platform.smoke import smoke_test
-from ecommerce_dw.settings import Role, Settings
+from ecommerce_dw.settings import Settings
 
 
 class RefusedError(PlatformError):
@@ -176,8 +176,7 @@ def _roll(settings: Settings, screen: Screen, components: Components) -> list[st
 
 def _set_changed_passwords(settings: Settings) -> None:
     """Where a role can't log in with the password that is set, that password is new."""
-    roles: tuple[Role, ...] = ("loader", "transformer", "analyst")
-    for role in (*roles, *(("monitor",) if settings.metrics_role == "monitor" else ())):
+    for role in settings.login_roles:
         try:
             db.connect(role, settings=settings).close()
         except psycopg2.OperationalError:

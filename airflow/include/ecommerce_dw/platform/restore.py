@@ -43,7 +43,7 @@ from ecommerce_dw.platform.backup import (
 from ecommerce_dw.platform.dev import only_one
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.screen import Screen
-from ecommerce_dw.settings import Role, Settings
+from ecommerce_dw.settings import ROLES, Settings
 
 #: Says of a database that a restore made it; what a killed one left is known by it.
 _OURS = "Made by ecommerce-dw restore; not in use."
@@ -53,7 +53,6 @@ _NAME_LIMIT = 63
 _PATIENCE = 30.0
 #: Settings whose value is a list of names.
 _LISTS = {"search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"}
-_ROLES: tuple[Role, ...] = ("loader", "transformer", "analyst", "monitor")
 
 
 class NotAgreedError(PlatformError):
@@ -316,7 +315,7 @@ def _bring_roles(settings: Settings, tasks: Sequence[_Task]) -> None:
     Raises:
         PlatformError: The backup gives something to a role that is none of ours and not there.
     """
-    passwords = dict(settings.role_login(role) for role in _ROLES)
+    passwords = dict(settings.role_login(role) for role in ROLES)
     missing: list[tuple[_Task, str]] = []
     for task in tasks:
         with contextlib.closing(_maintenance(task.server)) as connection, connection.cursor() as cursor:
