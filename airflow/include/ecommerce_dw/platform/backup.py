@@ -228,7 +228,7 @@ def _write(settings: Settings, building: Path, folder: Path, *, has_metadata: bo
         taken_at = dt.datetime.now(dt.UTC)
         parts[WAREHOUSE] = _dump(settings, building / WAREHOUSE, "ops.schema_migrations")
         number = server_number(settings)
-    if has_metadata and _has_database(settings.metadata):
+    if has_metadata and database.exists(settings.metadata):
         parts[METADATA] = _dump(settings.metadata, building / METADATA, "public.alembic_version")
     # After the snapshot: a decision is in the journal before the database has it.
     journal = journal_file(settings)
@@ -533,12 +533,6 @@ def server_number(settings: Settings) -> int:
     """The server's version as a number, e.g. 180004."""
     with contextlib.closing(database.first_connection(settings)) as connection:
         return int(connection.server_version)
-
-
-def _has_database(server: Settings) -> bool:
-    with contextlib.closing(database.first_connection(server)) as connection, connection.cursor() as cursor:
-        cursor.execute("select 1 from pg_database where datname = %s", (server.warehouse_db,))
-        return cursor.fetchone() is not None
 
 
 @contextlib.contextmanager

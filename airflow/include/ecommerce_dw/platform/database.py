@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import psycopg2
 import psycopg2.extensions
 from psycopg2 import errors, sql
@@ -136,6 +138,17 @@ def database_sizes(settings: Settings) -> dict[str, int]:
         finally:
             connection.close()
     return sizes
+
+
+def exists(settings: Settings) -> bool:
+    """Whether the settings' database is there.
+
+    Raises:
+        PlatformError: The server does not answer or refuses the login.
+    """
+    with contextlib.closing(first_connection(settings)) as connection, connection.cursor() as cursor:
+        cursor.execute("select 1 from pg_database where datname = %s", (settings.warehouse_db,))
+        return cursor.fetchone() is not None
 
 
 def first_connection(settings: Settings) -> psycopg2.extensions.connection:

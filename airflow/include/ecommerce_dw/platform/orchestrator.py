@@ -733,7 +733,7 @@ def _heartbeats(settings: Settings) -> dict[str, list[tuple[float, float]]]:
 
 def remember_migrated(settings: Settings, airflow_version: str, revision: str) -> None:
     """Say that the metadata, which were put there, are at this revision by this version of Airflow."""
-    write_private(_stamp_file(settings), f"{airflow_version} {settings.airflow_db} {revision}")
+    write_private(_stamp_file(settings), _stamp(settings, airflow_version, revision))
 
 
 def _stamp_file(settings: Settings) -> Path:
@@ -748,4 +748,8 @@ def _migrated_version(settings: Settings) -> str | None:
 def _metadata_stamp(settings: Settings) -> str | None:
     """Airflow's version and the revision its metadata is at; None when there is no metadata."""
     revision = metadata_revision(settings)
-    return f"{version('apache-airflow')} {settings.airflow_db} {revision}" if revision else None
+    return _stamp(settings, version("apache-airflow"), revision) if revision else None
+
+
+def _stamp(settings: Settings, airflow_version: str, revision: str) -> str:
+    return f"{airflow_version} {settings.airflow_db} {revision}"

@@ -8,7 +8,6 @@ can't be undone that way, another Airflow's metadata, is refused unless somebody
 from __future__ import annotations
 
 import datetime as dt
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,11 @@ from rich.console import Console
 from ecommerce_dw import db
 from ecommerce_dw.migrations import migrate
 from ecommerce_dw.platform import database, orchestrator, processes, releases
+from ecommerce_dw.platform.backup import client_program
 from ecommerce_dw.platform.components import Components, HostComponents, roll
 from ecommerce_dw.platform.configuration import program_environment
 from ecommerce_dw.platform.dev import make_raw_tables, only_one
 from ecommerce_dw.platform.errors import PlatformError
-from ecommerce_dw.platform.postgres import binaries_dir
 from ecommerce_dw.platform.preflight import Finding, preflight
 from ecommerce_dw.platform.releases import Release
 from ecommerce_dw.platform.screen import Screen
@@ -200,12 +199,9 @@ def back_up_metadata(settings: Settings) -> Path:
     """
     assert settings.backup_dir is not None  # the preflight has seen to it
     file = settings.backup_dir / f"{settings.airflow_db}-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}.dump"
-    program = str(binaries_dir() / "pg_dump")
-    if not settings.is_embedded:
-        program = shutil.which("pg_dump") or program  # the embedded one is built without TLS
     building = file.with_name(f".{file.name}.building")
     done = processes.run_to_end(
-        [program, "--format=custom", f"--file={building}", settings.airflow_db],
+        [client_program("pg_dump", settings), "--format=custom", f"--file={building}", settings.airflow_db],
         environment=program_environment(settings),
     )
     if done.returncode != 0:

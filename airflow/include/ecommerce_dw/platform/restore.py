@@ -137,7 +137,7 @@ def restore(
         _refuse_later_server(backup, maintenance)
         _refuse_while_running(settings)
         tasks = _plan(settings, backup)
-        replaced = [task for task in tasks if _exists(task.server, task.server.warehouse_db)]
+        replaced = [task for task in tasks if database.exists(task.server)]
         if replaced and not is_agreed:
             raise NotAgreedError(_question(settings, replaced, drop_old=drop_old))
         _bring_roles(settings, tasks)
@@ -446,7 +446,7 @@ def _swap(tasks: Sequence[_Task]) -> dict[str, str]:
             renames = []
             for task in group:
                 name = task.server.warehouse_db
-                if _exists(task.server, name):
+                if database.exists(task.server):
                     suffix = f"_before_{stamp}"
                     kept[name] = name[: _NAME_LIMIT - len(suffix)] + suffix
                     renames.append((name, kept[name]))
@@ -503,12 +503,6 @@ def _send_away(cursor: psycopg2.extensions.cursor, name: str) -> None:
         """,
         (name,),
     )
-
-
-def _exists(server: Settings, name: str) -> bool:
-    with contextlib.closing(_maintenance(server)) as connection, connection.cursor() as cursor:
-        cursor.execute("select 1 from pg_database where datname = %s", (name,))
-        return cursor.fetchone() is not None
 
 
 def _drop(server: Settings, name: str) -> None:
