@@ -122,7 +122,7 @@ Nothing was changed. $(restore_advice)"
     write_settings
     "${compose[@]}" build init
     if [ -z "$rollback" ]; then
-        preflight "$upgrade"
+        preflight "$check" "$upgrade"
         [ -z "$check" ] || return 0
     fi
     printf containers >"$home/mode"
@@ -186,13 +186,7 @@ run_containers() {
 backup_containers() {
     local folder='' options=()
     need_running
-    while [ $# -gt 0 ]; do
-        case $1 in
-            -*) options+=("$1") ;;
-            *) folder=$(caller_path "$1") ;;
-        esac
-        shift
-    done
+    take_folder "$@"
     if [ -z "$folder" ]; then
         in_tool ecommerce-dw platform backup "${options[@]}"
     else
@@ -203,28 +197,30 @@ backup_containers() {
 }
 
 restore_containers() {
-    local folder='' options=() running service was_up status=0
-    while [ $# -gt 0 ]; do
-        case $1 in
-            -*) options+=("$1") ;;
-            *) folder=$(caller_path "$1") ;;
-        esac
-        shift
-    done
+    local folder='' options=() service was_up status=0
+    take_folder "$@"
     [ -n "$folder" ] || die "Which backup? ./deploy.sh restore DIR" 2
     [ -d "$folder" ] || die "There is no folder $folder."
     for service in $airflow_services; do
-        running=$("${compose[@]}" ps --quiet "$service" 2>/dev/null)
-        [ -z "$running" ] || die "The platform runs ($service). Nothing was changed. Stop it first: ./deploy.sh stop."
+        [ -z "$(container_of "$service")" ] || die "The platform runs ($service). Nothing was changed. Stop it first: ./deploy.sh stop."
     done
-    was_up=$("${compose[@]}" ps --quiet warehouse 2>/dev/null)
-    # shellcheck disable=SC2086 # several words
-    "${compose[@]}" up --detach $servers
-    "${compose[@]}" run --rm -T init true # which waits for their health
+    was_up=$(container_of warehouse)
+    with_servers true
     tool_options=(--volume "$folder:/restored:ro")
     in_tool ecommerce-dw platform restore /restored "${options[@]}" || status=$?
     [ -n "$was_up" ] || "${compose[@]}" down --timeout 20
     return "$status"
+}
+
+# Sets the caller's `folder` and `options`.
+take_folder() {
+    local argument
+    for argument in "$@"; do
+        case $argument in
+            -*) options+=("$argument") ;;
+            *) folder=$(caller_path "$argument") ;;
+        esac
+    done
 }
 
 # A path as the caller meant it: we have gone to the project's folder since.
@@ -291,18 +287,22 @@ use_release() {
     choose_profiles "$(chosen)"
 }
 
-# Everything that stands against a deployment, at once. The servers start with good passwords or not at all: their
-# first start writes them down.
+# Everything that stands against a deployment, at once. The servers start with good passwords or not at all, because
+# their first start writes them down; what they say is then looked at, too.
 preflight() {
-    local options=(--check ${1:+--upgrade-airflow})
-    # shellcheck disable=SC2086 # several words
-    if [ -z "$("${compose[@]}" ps --quiet warehouse 2>/dev/null)" ]; then
-        in_tool ecommerce-dw platform prod "${options[@]}" --before-server || exit 1
-        [ -z "$check" ] || return 0
-        "${compose[@]}" up --detach $servers
-        "${compose[@]}" run --rm -T init true # which waits for their health
+    local check=$1 upgrade=$2 look
+    look=(in_tool ecommerce-dw platform prod --check ${upgrade:+--upgrade-airflow})
+    "${look[@]}" || exit 1
+    if [ -z "$check" ] && [ -z "$(container_of warehouse)" ]; then
+        with_servers true
+        "${look[@]}" || exit 1
     fi
-    in_tool ecommerce-dw platform prod "${options[@]}" || exit 1
+}
+
+# Starts the databases and Redis, and runs init, or the given command in its place, once they are healthy.
+with_servers() {
+    # shellcheck disable=SC2086 # several words
+    "${compose[@]}" up --detach $servers && "${compose[@]}" run --rm -T init "$@"
 }
 
 # Migrations, every component healthy before the next is touched, DAG files read, smoke test.
@@ -312,9 +312,7 @@ bring_up() {
     [ -n "$before" ] || options+=(--first)
     if [ -n "$upgrade" ]; then stand_still || return; fi
     echo "Migrations"
-    # shellcheck disable=SC2086 # several words
-    "${compose[@]}" up --detach $servers || return
-    "${compose[@]}" run --rm -T init || return
+    with_servers || return
     roll "$workers" || return
     echo "DAG files and smoke test"
     in_tool ecommerce-dw container verify "${options[@]}"

@@ -88,6 +88,16 @@ def changed(settings: Settings, **values: object) -> Settings:
     return Settings(_env_file=None, **settings.model_dump() | values)
 
 
+def test_the_containers_own_server_needs_no_tls_and_may_be_started_by_the_deployment(
+    complete: Settings,
+) -> None:
+    # An address that is none of this machine's usual ones, as a container's, and nobody listens there.
+    absent = changed(complete, warehouse_host="127.0.0.3", warehouse_port=free_port())
+    server = "WAREHOUSE_HOST, WAREHOUSE_PORT, WAREHOUSE_USER, WAREHOUSE_PASSWORD"
+    assert {("TLS", "WAREHOUSE_SSLMODE=prefer"), ("server", server)} <= set(errors(absent))
+    assert errors(changed(absent, warehouse_on_private_network=True)) == []
+
+
 def test_nothing_stands_against_a_complete_configuration(complete: Settings) -> None:
     findings = preflight.preflight(complete)
     assert [finding for finding in findings if finding.level == "error"] == []

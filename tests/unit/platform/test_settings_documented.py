@@ -131,7 +131,7 @@ def test_help_of_deploy_sh_names_every_option(name: str) -> None:
         [str(PROJECT_DIR / "deploy.sh"), name, "--help"], capture_output=True, text=True, check=True
     ).stdout
     for parameter in commands()[name].params:
-        if isinstance(parameter, click.Option) and parameter.name != "quiet" and not parameter.hidden:
+        if isinstance(parameter, click.Option) and parameter.name != "quiet":
             for option in parameter.opts:
                 assert option in shown, f"{name} --help does not name {option}"
 

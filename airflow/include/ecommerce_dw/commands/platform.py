@@ -143,12 +143,7 @@ def dev(
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.option("--rollback", "is_rollback", is_flag=True, help="Back to the release before.")
 @click.option("--upgrade-airflow", is_flag=True, help="Migrate Airflow's metadata, in a standstill.")
-@click.option(
-    "--before-server", is_flag=True, hidden=True, help="Of --check: the deployment makes the server."
-)
-def prod(
-    is_check: bool, as_json: bool, is_rollback: bool, upgrade_airflow: bool, before_server: bool
-) -> None:
+def prod(is_check: bool, as_json: bool, is_rollback: bool, upgrade_airflow: bool) -> None:
     """Bring this release into service, or say everything that stands against it."""
     with _errors():
         from ecommerce_dw.platform import production
@@ -161,7 +156,7 @@ def prod(
             return
         console = Console(stderr=as_json)
         if is_check:
-            findings = preflight(settings, may_migrate_airflow=upgrade_airflow, has_server=not before_server)
+            findings = preflight(settings, may_migrate_airflow=upgrade_airflow)
             _show_findings(findings, as_json=as_json)
             return
         try:

@@ -31,8 +31,7 @@ class Check:
 def static_checks(settings: Settings, work: Path) -> list[tuple[Check, ...]]:
     """What is checked before the tests: in each group one needs what the one before it wrote.
 
-    The longest come first, so that two side by side end at about the same time. Programs write into
-    `work` alone.
+    Programs write into `work` alone.
     """
     programs = Path(sys.prefix) / "bin"
 
@@ -86,9 +85,7 @@ def static_checks(settings: Settings, work: Path) -> list[tuple[Check, ...]]:
         *_compose_checks(),
         Check("contracts", (program("ecommerce-dw"), "contracts", "sync", "--check")),
     ]
-    groups: list[tuple[Check, ...]] = [(check,) for check in checks]
-    groups.insert(2, (parse, dictionary))
-    return groups
+    return [(parse, dictionary), *((check,) for check in checks)]
 
 
 def _run_group(environment: Mapping[str, str], checks: Sequence[Check]) -> list[str]:

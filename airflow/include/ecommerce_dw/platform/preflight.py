@@ -71,23 +71,18 @@ class Finding:
         return asdict(self)
 
 
-def preflight(
-    settings: Settings, *, may_migrate_airflow: bool = False, has_server: bool = True
-) -> tuple[Finding, ...]:
+def preflight(settings: Settings, *, may_migrate_airflow: bool = False) -> tuple[Finding, ...]:
     """Look at everything, side by side: errors first, each group in the order of the checks.
 
     Args:
         settings: Of the installation to be deployed.
         may_migrate_airflow: Whether somebody agreed to the standstill that another Airflow needs.
-        has_server: Whether the server is there already; it is left out where the deployment makes it.
     """
 
     def airflow(settings: Settings) -> Iterator[Finding]:
         return check_airflow(settings, may_migrate=may_migrate_airflow)
 
-    checks: list[Callable[[Settings], Iterator[Finding]]] = [*CHECKS, airflow]
-    if not has_server:
-        checks.remove(check_server)
+    checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (*CHECKS, airflow)
     with ThreadPoolExecutor(len(checks)) as pool:
         found = list(pool.map(lambda check: list(check(settings)), checks))
     return tuple(sorted(chain.from_iterable(found), key=lambda finding: finding.level != "error"))
@@ -367,6 +362,8 @@ def check_server(settings: Settings) -> Iterator[Finding]:
         )
         if database.embedded(settings).running_port() != settings.warehouse_port:
             return  # it is started by the deployment
+    elif settings.warehouse_on_private_network and not _listens(settings):
+        return  # so is the containers' own
     else:
         yield from _check_tls_setting(settings)
     try:
@@ -383,6 +380,14 @@ def check_server(settings: Settings) -> Iterator[Finding]:
         yield from _check_connection(settings, connection)
     finally:
         connection.close()
+
+
+def _listens(settings: Settings) -> bool:
+    try:
+        create_connection((settings.host, settings.warehouse_port), timeout=TIMEOUT).close()
+    except OSError:
+        return False
+    return True
 
 
 def _check_tls_setting(settings: Settings) -> Iterator[Finding]:
