@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ecommerce_dw.fingerprint import fingerprint
 from ecommerce_dw.loading.reload import Reload
@@ -44,14 +45,8 @@ class Platform:
         return self.checkout.home / "landing" / "ecommerce"
 
     def land(self, day: dt.date, *entities: str) -> None:
-        """Let a day's files arrive as a producer does: written beside, renamed."""
-        for entity in entities or ENTITIES:
-            name = f"{entity}/dt={day}/{entity}.csv"
-            target = self.landing / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            building = target.with_name(f".{target.name}.tmp")
-            shutil.copyfile(self.days_to_come / name, building)
-            building.rename(target)
+        """Let a day's files arrive."""
+        land(self.days_to_come, self.landing, day, *entities)
 
     def sql(self, query: str, database: str = "ecommerce_dw") -> str:
         done = subprocess.run(
@@ -61,10 +56,7 @@ class Platform:
         return done.stdout.strip()
 
     def fingerprint(self) -> list[dict[str, object]]:
-        done = self.checkout.run("run", "ecommerce-dw", "fingerprint", "--json")
-        assert done.returncode == 0, done.stderr
-        prints: list[dict[str, object]] = json.loads(done.stdout)
-        return prints
+        return fingerprint_of(self.checkout)
 
     def trigger(self, **conf: object) -> str:
         """Trigger a run of the pipeline and wait for its end through the scheduler; its state."""
@@ -100,13 +92,36 @@ class Platform:
         return dict(row.split("|") for row in rows.splitlines())
 
 
-def tables(checkout: Checkout) -> list[list[object]]:
-    """Schema, name, rows and checksum of each table of a running platform."""
-    done = checkout.run("run", "ecommerce-dw", "fingerprint", "--json")
+def land(days: Path, landing: Path, day: dt.date, *entities: str) -> None:
+    """Let a day's files arrive as a producer does: written beside, renamed."""
+    for entity in entities or ENTITIES:
+        name = f"{entity}/dt={day}/{entity}.csv"
+        target = landing / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        building = target.with_name(f".{target.name}.tmp")
+        shutil.copyfile(days / name, building)
+        building.rename(target)
+
+
+class Runs(Protocol):
+    """What calls deploy.sh: a checkout, or a stack of containers."""
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Call it and wait for its end."""
+
+
+def fingerprint_of(platform: Runs) -> list[dict[str, object]]:
+    """What `ecommerce-dw fingerprint` says of a running platform."""
+    done = platform.run("run", "ecommerce-dw", "fingerprint", "--json")
     assert done.returncode == 0, done.stderr
-    return [
-        [table[name] for name in ("schema", "table", "rows", "checksum")] for table in json.loads(done.stdout)
-    ]
+    prints: list[dict[str, object]] = json.loads(done.stdout)
+    return prints
+
+
+def tables(platform: Runs) -> list[list[object]]:
+    """Schema, name, rows and checksum of each table of a running platform."""
+    columns = ("schema", "table", "rows", "checksum")
+    return [[table[name] for name in columns] for table in fingerprint_of(platform)]
 
 
 def undisturbed(settings: Settings, first: dt.date, last: dt.date) -> list[list[object]]:

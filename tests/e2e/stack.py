@@ -5,18 +5,18 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
-import shutil
 import subprocess
 import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from ecommerce_dw.platform.postgres import free_port
 from ecommerce_dw.settings import PROJECT_DIR
-from shop_simulator import ENTITIES
-from tests.e2e.running import DAG
-from tests.support.containers import Engine
+from tests.e2e.running import DAG, fingerprint_of, land
+from tests.support.containers import Engine, NoEngineError, find_engine, images_for
 
 #: Airflow's services, in the order deploy.sh rolls them.
 ROLLED = (
@@ -26,6 +26,15 @@ ROLLED = (
     "airflow-triggerer",
     "airflow-worker",
 )
+
+
+def engine_and_images() -> tuple[Engine, dict[str, str]]:
+    """What runs containers here and the settings that name the images; without either the test is skipped."""
+    try:
+        engine = find_engine()
+        return engine, images_for(engine)
+    except NoEngineError as error:
+        pytest.skip(str(error))
 
 
 @dataclass
@@ -114,18 +123,11 @@ class Stack:
         return self.engine.call("exec", server, "sh", "-c", ask, query)
 
     def fingerprint(self) -> list[dict[str, object]]:
-        done = self.run("run", "ecommerce-dw", "fingerprint", "--json")
-        assert done.returncode == 0, done.stderr
-        prints: list[dict[str, object]] = json.loads(done.stdout)
-        return prints
+        return fingerprint_of(self)
 
     def land(self, day: dt.date) -> None:
-        for entity in ENTITIES:
-            name = f"{entity}/dt={day}/{entity}.csv"
-            target = self.landing / "ecommerce" / name
-            target.parent.mkdir(parents=True)
-            shutil.copyfile(self.days_to_come / name, target.with_name(f".{target.name}.tmp"))
-            target.with_name(f".{target.name}.tmp").rename(target)
+        """Let a day's files arrive."""
+        land(self.days_to_come, self.landing / "ecommerce", day)
 
     def trigger(self, day: dt.date) -> str:
         """Ask the scheduler for a run about a day; its id."""

@@ -17,8 +17,7 @@ import pytest
 from shop_simulator import generate
 from tests.e2e.checkout import make_checkout
 from tests.e2e.running import Platform
-from tests.e2e.stack import ROLLED, Stack
-from tests.support.containers import NoEngineError, find_engine, images_for
+from tests.e2e.stack import ROLLED, Stack, engine_and_images
 from tests.support.receivers import receiving_mail, receiving_posts
 
 pytestmark = pytest.mark.slow
@@ -33,11 +32,7 @@ SAMPLE = ("--days", str((LAST - OPENING).days + 1), "--end", str(LAST), "--scale
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """`./deploy.sh dev --containers` with two workers, from nothing."""
-    try:
-        engine = find_engine()
-        images = images_for(engine)
-    except NoEngineError as error:
-        pytest.skip(str(error))
+    engine, images = engine_and_images()
     folder = tmp_path_factory.mktemp("compose")
     folder.chmod(0o755)
     generate(folder / "days", opening=OPENING, first=DAYS[0], last=DAYS[-1], scale=SCALE)

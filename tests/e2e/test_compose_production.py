@@ -16,9 +16,8 @@ import pytest
 from ecommerce_dw.settings import Settings
 from shop_simulator import generate
 from tests.e2e.checkout import make_checkout
-from tests.e2e.running import undisturbed
-from tests.e2e.stack import ROLLED, Stack
-from tests.support.containers import NoEngineError, find_engine, images_for
+from tests.e2e.running import tables, undisturbed
+from tests.e2e.stack import ROLLED, Stack, engine_and_images
 from tests.support.receivers import receiving_mail
 
 pytestmark = pytest.mark.slow
@@ -46,11 +45,7 @@ def address_of_this_machine() -> str:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """An installation whose settings are complete, and of which nothing runs yet."""
-    try:
-        engine = find_engine()
-        images = images_for(engine)
-    except NoEngineError as error:
-        pytest.skip(str(error))
+    engine, images = engine_and_images()
     folder = tmp_path_factory.mktemp("compose-production")
     folder.chmod(0o755)
     for name in ("landing", "backups"):
@@ -117,12 +112,6 @@ def change(stack: Stack, text: str) -> None:
     """Make the checkout another version, which does the same."""
     with (stack.project / ".env.example").open("a") as file:
         file.write(f"# {text}\n")
-
-
-def tables(stack: Stack) -> list[list[object]]:
-    return [
-        [table[name] for name in ("schema", "table", "rows", "checksum")] for table in stack.fingerprint()
-    ]
 
 
 def test_an_incomplete_configuration_is_refused_with_the_whole_list(stack: Stack) -> None:

@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ecommerce_dw import db
-from ecommerce_dw.contracts.model import Contract
 from ecommerce_dw.contracts.reader import read_contracts
-from ecommerce_dw.loading import LoadSummary, load
 from ecommerce_dw.platform.postgres import EmbeddedPostgres
-from ecommerce_dw.settings import Settings
 from tests.conftest import settings_for
+from tests.support.loaded import LoadedWarehouse
 
 
-@dataclass
-class Warehouse:
-    """A migrated warehouse, its landing zones and the platform's own contracts."""
-
-    settings: Settings
-    owner: db.Connection
-    contracts: dict[str, dict[str, Contract]] = field(default_factory=dict)
-
-    def load(self, **options: Any) -> LoadSummary:
-        """Load what has landed."""
-        return load(self.settings, contracts=self.contracts, **options)
-
-    def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """Rows of a query as the owner."""
-        with self.owner.cursor() as cursor:
-            cursor.execute(statement, parameters or None)
-            return cursor.fetchall()
+class Warehouse(LoadedWarehouse):
+    """A warehouse with the platform's own contracts, or some of them."""
 
     def land(self, source: str, path: str, data: bytes) -> Path:
         """Put bytes into a landing zone."""

@@ -11,19 +11,16 @@ import psycopg2.extensions
 import pytest
 
 from ecommerce_dw import db
-from ecommerce_dw.contracts.model import Contract
-from ecommerce_dw.loading import LoadSummary, load
 from ecommerce_dw.settings import Settings
 from tests.integration.loading.shop import HEADER, LINES, PRODUCTS
+from tests.support.loaded import LoadedWarehouse
 
 
-class Shop:
+class Shop(LoadedWarehouse):
     """A landing zone, and short ways to say what happens to it and to ask what came of it."""
 
     def __init__(self, settings: Settings, owner: psycopg2.extensions.connection) -> None:
-        self.settings = settings
-        self.owner = owner
-        self.contracts: dict[str, dict[str, Contract]] = {"shop": {"products": PRODUCTS, "lines": LINES}}
+        super().__init__(settings, owner, {"shop": {"products": PRODUCTS, "lines": LINES}})
         self.landing = settings.landing("shop")
 
     def land(self, path: str, content: str | bytes, *, header: str | None = HEADER) -> Path:
@@ -40,16 +37,6 @@ class Shop:
         temporary = file.with_name("_" + file.name)
         temporary.write_bytes(data)
         return temporary.rename(file)
-
-    def load(self, **options: Any) -> LoadSummary:
-        """Load what has landed."""
-        return load(self.settings, contracts=self.contracts, **options)
-
-    def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """Rows of a query as the owner."""
-        with self.owner.cursor() as cursor:
-            cursor.execute(statement, parameters or None)
-            return cursor.fetchall()
 
     def loader_connection(self) -> psycopg2.extensions.connection:
         """A connection as the loader's role, closed with the test's database."""
