@@ -7,15 +7,12 @@ A life is a sequence of deliveries, decisions, loads, builds and publications, s
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 
 from ecommerce_dw.contracts.reader import read_contracts
-from ecommerce_dw.platform.postgres import EmbeddedPostgres
 from ecommerce_dw.settings import PROJECT_DIR
-from tests.support.dbt_warehouse import DbtWarehouse
 from tests.support.deliveries import Life as LifeOfFiles
 from tests.support.deliveries import lives
 from tests.support.shop_life import STRANGE_SESSION, LawsDatabase, ShopLife, differences, session_settings
@@ -30,20 +27,6 @@ BASIC = settings(deadline=None, database=None, print_blob=True, suppress_health_
 REPEATABLE = settings(BASIC, derandomize=True, phases=[Phase.explicit, Phase.generate])
 #: Other lives each time; a failure is made small before it is shown.
 RANDOM = settings(BASIC, max_examples=LONG_EXAMPLES)
-
-
-@pytest.fixture(scope="module")
-def database(
-    postgres: EmbeddedPostgres,
-    template_database: str,
-    built_once: DbtWarehouse,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[LawsDatabase]:
-    """The database that lives are led in, one after the other."""
-    folder = tmp_path_factory.mktemp("laws")
-    made = LawsDatabase(postgres, template_database, built_once.incremental, folder)
-    yield made
-    made.close()
 
 
 class NewLives:

@@ -12,7 +12,7 @@ import gzip
 import os
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,11 +20,9 @@ import pytest
 
 from ecommerce_dw.contracts.reader import read_contracts
 from ecommerce_dw.loading import load
-from ecommerce_dw.platform.postgres import EmbeddedPostgres
 from ecommerce_dw.settings import PROJECT_DIR
 from shop_simulator import ENTITIES, generate
 from tests.faults.bad_files import DAY, BadFile, catalogue
-from tests.support.dbt_warehouse import DbtWarehouse
 from tests.support.deliveries import Build, Kill, Load, Publish
 from tests.support.shop_life import LawsDatabase, ShopLife, differences
 
@@ -172,20 +170,6 @@ class ThirtyDays(ShopLife):
         """Versions of files by what became of them."""
         versions = self.database.query("select status, count(*) from raw.load_ledger group by 1 order by 1")
         return dict(versions)
-
-
-@pytest.fixture(scope="module")
-def database(
-    postgres: EmbeddedPostgres,
-    template_database: str,
-    built_once: DbtWarehouse,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[LawsDatabase]:
-    """The database of both lives, one after the other."""
-    folder = tmp_path_factory.mktemp("thirty_days")
-    made = LawsDatabase(postgres, template_database, built_once.incremental, folder)
-    yield made
-    made.close()
 
 
 def test_thirty_days_of_faults_end_as_one_clean_run(
