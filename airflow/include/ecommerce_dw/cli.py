@@ -12,6 +12,7 @@ import click
 COMMANDS = {
     "accept": "Take a refused file although too many of its rows fail, or a failed expectation.",
     "build": "Build the layers with dbt.",
+    "certificates": "Make or renew the certificates for the TLS of a PostgreSQL of your own.",
     "container": "What the containers of docker-compose.yml run.",
     "contracts": "Check the data contracts, compare a file with one, write what is derived.",
     "dictionary": "Write the data dictionary from contracts and dbt.",

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,10 +14,12 @@ from pydantic import ValidationError
 from ecommerce_dw import db
 from ecommerce_dw.migrations import migrate
 from ecommerce_dw.platform import database, preflight
+from ecommerce_dw.platform.certificates import make_certificates
 from ecommerce_dw.platform.postgres import EmbeddedPostgres, free_port
 from ecommerce_dw.platform.preflight import Finding, judge_clock
 from ecommerce_dw.settings import PROJECT_DIR, Settings, get_settings
 from tests.support.receivers import receiving_mail, receiving_posts
+from tests.support.tls_server import TlsServer, tls_server
 
 PASSWORDS = {
     "warehouse_password": "owner-of-the-warehouse",
@@ -230,60 +229,21 @@ def test_clocks_are_compared_with_what_the_question_took(server: float, apart: i
 # --- TLS ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class TlsServer:
-    """A PostgreSQL that speaks TLS, on another address than loopback's names."""
-
-    host: str
-    port: int
-    authority: Path
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made by the platform, for an address that is none of loopback's names."""
+    folder = tmp_path_factory.mktemp("certificates")
+    make_certificates(folder, ["127.0.0.2"], days=2)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def tls_server() -> Iterator[TlsServer]:
-    """Debian's PostgreSQL with a certificate of its own: the embedded one is built without TLS."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-    if (
-        not programs
-        or os.geteuid() != 0
-        or shutil.which("setpriv") is None
-        or shutil.which("openssl") is None
-    ):
-        pytest.skip("needs a system's PostgreSQL with TLS, root, setpriv and openssl")
-    folder = Path("/var/tmp") / f"ecommerce-dw-tls-{os.getpid()}"
-    folder.mkdir()
-    data, port, host = folder / "data", free_port(), "127.0.0.2"
-
-    def run(*command: str) -> None:
-        as_nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *command]
-        subprocess.run(as_nobody, check=True, capture_output=True, cwd="/", timeout=60)
-
-    try:
-        certificate, key = folder / "server.crt", folder / "server.key"
-        subprocess.run(
-            ["openssl", "req", "-new", "-x509", "-days", "2", "-nodes", "-subj", "/CN=warehouse.test",
-             "-addext", f"subjectAltName=IP:{host}", "-out", str(certificate), "-keyout", str(key)],
-            check=True, capture_output=True,
-        )  # fmt: skip
-        for path in (folder, certificate, key):
-            shutil.chown(path, "nobody", "nogroup")
-        key.chmod(0o600)
-        run(str(programs[-1] / "initdb"), "-D", str(data), "-U", "warehouse", "-A", "trust")
-        options = (
-            f"-p {port} -c listen_addresses={host} -c unix_socket_directories={folder} -c ssl=on "
-            f"-c ssl_cert_file={certificate} -c ssl_key_file={key}"
-        )
-        with (data / "pg_hba.conf").open("a") as rules:
-            rules.write(f"hostssl all all {host}/32 trust\n")
-        run(
-            str(programs[-1] / "pg_ctl"), "start", "-w", "-D", str(data), "-o", options, "-l", f"{folder}/log"
-        )
-        try:
-            yield TlsServer(host, port, certificate)
-        finally:
-            run(str(programs[-1] / "pg_ctl"), "stop", "-m", "immediate", "-D", str(data))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def server_with_tls(certificates: Path) -> Iterator[TlsServer]:
+    """A server that has these certificates."""
+    with tls_server("127.0.0.2") as server:
+        server.take(certificates)
+        server.start()
+        yield server
 
 
 def judged(settings: Settings) -> list[Finding]:
@@ -292,14 +252,14 @@ def judged(settings: Settings) -> list[Finding]:
 
 
 def test_the_way_to_another_machine_has_to_be_encrypted_and_checked(
-    tls_server: TlsServer, tmp_path: Path
+    server_with_tls: TlsServer, certificates: Path, tmp_path: Path
 ) -> None:
-    def settings(mode: str, authority: Path | str = tls_server.authority) -> Settings:
+    def settings(mode: str, authority: Path = certificates / "authority.crt") -> Settings:
         return Settings(
             _env_file=None,
             ecommerce_dw_home=tmp_path,
-            warehouse_host=tls_server.host,
-            warehouse_port=tls_server.port,
+            warehouse_host=server_with_tls.host,
+            warehouse_port=server_with_tls.port,
             warehouse_db="postgres",
             warehouse_sslmode=mode,
             warehouse_sslrootcert=str(authority),
@@ -311,27 +271,41 @@ def test_the_way_to_another_machine_has_to_be_encrypted_and_checked(
     connection.close()
     assert [(finding.check, finding.level) for finding in judged(settings("require"))] == [("TLS", "warning")]
     assert [(finding.check, finding.level) for finding in judged(settings("prefer"))] == [("TLS", "error")]
-    other = tmp_path / "other.crt"
-    subprocess.run(
-        ["openssl", "req", "-new", "-x509", "-nodes", "-subj", "/CN=other", "-out", str(other),
-         "-keyout", str(tmp_path / "other.key")],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    [finding] = judged(settings("verify-full", other))
+    make_certificates(tmp_path / "other", ["127.0.0.2"], days=2)
+    [finding] = judged(settings("verify-full", tmp_path / "other" / "authority.crt"))
     assert finding.check == "server" and "certificate verify failed" in finding.problem
 
 
-def test_every_way_to_the_warehouse_takes_the_setting(tls_server: TlsServer, tmp_path: Path) -> None:
+def test_a_certificate_of_our_own_that_ends_soon_is_told_before(
+    complete: Settings,
+) -> None:
+    at = changed(complete, warehouse_host="127.0.0.3", warehouse_port=free_port())  # nobody there
+
+    def told() -> list[str]:
+        return [finding.problem for finding in preflight.preflight(at) if finding.level == "warning"]
+
+    folder = at.home / "certificates"
+    make_certificates(folder, ["127.0.0.3"], days=40)
+    assert not any("certificate ends" in problem for problem in told())
+    make_certificates(folder, [], days=20)
+    assert any("The server's certificate ends" in problem for problem in told())
+    (folder / "authority.crt").unlink()
+    assert any("authority.crt can't be read" in problem for problem in told())
+
+
+def test_every_way_to_the_warehouse_takes_the_setting(
+    server_with_tls: TlsServer, certificates: Path, tmp_path: Path
+) -> None:
     from sqlalchemy import create_engine, text
 
     settings = Settings(
         _env_file=None,
         ecommerce_dw_home=tmp_path,
-        warehouse_host=tls_server.host,
-        warehouse_port=tls_server.port,
+        warehouse_host=server_with_tls.host,
+        warehouse_port=server_with_tls.port,
         warehouse_db="postgres",
         warehouse_sslmode="verify-full",
-        warehouse_sslrootcert=str(tls_server.authority),
+        warehouse_sslrootcert=str(certificates / "authority.crt"),
     )
     engine = create_engine(db.sqlalchemy_url(settings=settings))
     with engine.connect() as connection:

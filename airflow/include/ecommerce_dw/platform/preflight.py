@@ -6,6 +6,7 @@ server that does not answer has no clock) is left out: that finding stands for i
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import shutil
 import smtplib
@@ -29,6 +30,7 @@ from pydantic import ValidationError
 from ecommerce_dw.alerts.channels import TIMEOUT, mail_session
 from ecommerce_dw.migrations import is_known
 from ecommerce_dw.platform import database, orchestrator
+from ecommerce_dw.platform.certificates import read_certificates
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.postgres import port_is_free
 from ecommerce_dw.settings import PROJECT_DIR, Settings, is_url, secret_files, unreadable
@@ -43,6 +45,8 @@ MEMORY_NEEDED = 2_000_000_000
 CLOCK_TOLERANCE = 5.0
 
 _VERIFYING = ("verify-ca", "verify-full")
+#: When a certificate of our own is told to end soon.
+_RENEW_BEFORE = dt.timedelta(days=30)
 _LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
 
 Level = Literal["error", "warning"]
@@ -406,6 +410,24 @@ def _check_tls_setting(settings: Settings) -> Iterator[Finding]:
     elif settings.warehouse_sslmode not in _VERIFYING:
         problem = f"Who answers as {settings.host} is not checked."
         yield Finding("TLS", problem, where, advice, level="warning")
+    yield from _check_own_certificate(settings)
+
+
+def _check_own_certificate(settings: Settings) -> Iterator[Finding]:
+    folder = settings.home / "certificates"
+    try:
+        made = read_certificates(folder)
+    except PlatformError as error:
+        yield Finding("TLS", str(error), str(folder), "Put the file back.", level="warning")
+        return
+    if made is not None and made.server_until < dt.datetime.now(dt.UTC) + _RENEW_BEFORE:
+        yield Finding(
+            "TLS",
+            f"The server's certificate ends {made.server_until:%Y-%m-%d}; nobody can connect after that.",
+            str(folder / "server.crt"),
+            "Renew it: ecommerce-dw certificates (docs/production.md, Rotating secrets).",
+            level="warning",
+        )
 
 
 def _check_connection(settings: Settings, connection: psycopg2.extensions.connection) -> Iterator[Finding]:
