@@ -19,7 +19,7 @@ OPENING = dt.date(2025, 12, 28)
 @pytest.mark.slow
 def test_a_shop_whose_files_go_wrong_is_reconciled_day_by_day_as_at_once(settings: Settings) -> None:
     """Late and corrected files, rejects, refusals, orphans: what is not measured again did not change."""
-    arrivals = Arrivals(Shop(7, OPENING, 1.0), 0.05)
+    arrivals = Arrivals(Shop(18, OPENING, 1.0), 0.05)
     landing = settings.landing("ecommerce")
     for number in range(6):
         day = OPENING + dt.timedelta(days=number)
