@@ -237,6 +237,18 @@ class Settings(BaseSettings):
         description="Hours after its start (02:00 UTC) within which the nightly run has to be finished; then "
         "people are told that it is late.",
     )
+    alert_timeout_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        description="Longest time for handing an alert to a channel, from the first look at its address to "
+        "its answer (s).",
+    )
+    alert_retry_seconds: float = Field(
+        default=60.0,
+        ge=0,
+        description="Pause before an alert that a channel did not take is tried again (s); it doubles with "
+        "each try, up to 6 hours, for 7 days.",
+    )
     smtp_host: str = Field(default="", description="SMTP server for alerts. Empty: no mail.")
     smtp_port: int = Field(default=25, description="Its port.")
     smtp_user: str = Field(default="", description="SMTP login. Empty: none.")

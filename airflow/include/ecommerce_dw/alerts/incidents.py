@@ -159,7 +159,7 @@ def evaluate(
             opened, closed = book.compare(failures, frozenset(task_successes), late_run)
             cursor.execute("select count(*) from ops.incidents where closed_at is null")
             (still_open,) = cursor.fetchone() or (0,)
-        deliveries = deliver(connection, chosen)
+        deliveries = deliver(connection, chosen, settings.alert_retry_seconds)
     finally:
         connection.close()
     for title in opened:
@@ -167,6 +167,15 @@ def evaluate(
     for title in closed:
         _logger.info("Incident closed: %s", title)
     return Evaluation(tuple(opened), tuple(closed), int(still_open), deliveries)
+
+
+def send_waiting(settings: Settings) -> tuple[Delivery, ...]:
+    """Hand over the alerts that channels have not taken and that are due for another try."""
+    connection = db.connect("transformer", settings=settings, application_name="ecommerce-dw: alerts")
+    try:
+        return deliver(connection, configured_channels(settings), settings.alert_retry_seconds)
+    finally:
+        connection.close()
 
 
 def run_link(settings: Settings, run_id: str, dag_id: str = DAG_ID, task_id: str | None = None) -> str:
