@@ -202,7 +202,12 @@ class Settings(BaseSettings):
     redis_password: SecretStr = Field(default=SecretStr(""), description="Its password. Empty: none.")
     log_format: Literal["text", "json"] = Field(
         default="text",
-        description="Airflow's own logs: `text`, or `json` with the tasks' logs among them, for a collector.",
+        description="Log lines of commands (on standard error) and of Airflow's components: `text`, or "
+        "`json` for a collector, with the tasks' logs among the components'.",
+    )
+    log_level: Literal["", "debug", "info", "warning", "error"] = Field(
+        default="",
+        description="Least level of a log line. Empty: info in Airflow, warning in commands (info with -v).",
     )
     statsd_host: str = Field(
         default="", description="Host that takes Airflow's metrics by StatsD (UDP). Empty: none are sent."

@@ -24,6 +24,7 @@ from ecommerce_dw.alerts.kinds import Kind
 from ecommerce_dw.contracts.model import Severity
 from ecommerce_dw.contracts.reader import read_contracts
 from ecommerce_dw.loading.ledger import in_effect
+from ecommerce_dw.logs import about
 from ecommerce_dw.nightly import LateRun, is_done
 from ecommerce_dw.quality.raw import REFUSALS
 from ecommerce_dw.settings import Settings
@@ -159,13 +160,15 @@ def evaluate(
             opened, closed = book.compare(failures, frozenset(task_successes), late_run)
             cursor.execute("select count(*) from ops.incidents where closed_at is null")
             (still_open,) = cursor.fetchone() or (0,)
-        deliveries = deliver(connection, chosen, settings.alert_retry_seconds)
+        with about(run_id=run_id):
+            deliveries = deliver(connection, chosen, settings.alert_retry_seconds)
     finally:
         connection.close()
-    for title in opened:
-        _logger.warning("Incident opened: %s", title)
-    for title in closed:
-        _logger.info("Incident closed: %s", title)
+    with about(run_id=run_id):
+        for title in opened:
+            _logger.warning("Incident opened: %s", title)
+        for title in closed:
+            _logger.info("Incident closed: %s", title)
     return Evaluation(tuple(opened), tuple(closed), int(still_open), deliveries)
 
 

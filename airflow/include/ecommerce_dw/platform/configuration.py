@@ -109,7 +109,11 @@ def airflow_options(settings: Settings) -> dict[str, dict[str, str]]:
                 hide_password=False
             ),
         },
-        "logging": {"base_log_folder": str(task_log_dir(settings)), "json_logs": _json_logs(settings)},
+        "logging": {
+            "base_log_folder": str(task_log_dir(settings)),
+            "json_logs": _json_logs(settings),
+            **({"logging_level": settings.log_level.upper()} if settings.log_level else {}),
+        },
         "scheduler": {
             # A chain of ten trivial tasks takes 10.2 s with the default of 1 s, 2.6 s with this.
             "scheduler_idle_sleep_time": "0.2",
