@@ -38,8 +38,15 @@ RULE_MISSING = "entity missing"
 RULE_LATE = "run late"
 RULE_TASK = "task failed"
 
-#: Tasks that run dbt.
-_DBT_TASKS = ("build_staging", "build_warehouse", "build_marts")
+#: Kind of the incidents of tasks that have a page of their own, by DAG and task.
+_TASK_KINDS = {
+    **{(DAG_ID, f"build_{layer}"): Kind.DBT_FAILED for layer in ("staging", "warehouse", "marts")},
+    **{("maintenance", task): Kind.BACKUP_FAILED for task in ("backup", "prune_backups")},
+    **{
+        ("maintenance", task): Kind.MAINTENANCE_FAILED
+        for task in ("prune_outcomes", "prune_logs", "prune_metadata", "vacuum")
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -446,7 +453,7 @@ class _Book:
     def _tasks(self, failures: Iterable[TaskFailure]) -> Iterator[Incident]:
         for failure in failures:
             yield Incident(
-                kind=Kind.DBT_FAILED if failure.task_id in _DBT_TASKS else Kind.TASK_FAILED,
+                kind=_TASK_KINDS.get((self.tasks_of, failure.task_id), Kind.TASK_FAILED),
                 scope=self.tasks_of,
                 object=failure.task_id,
                 rule=RULE_TASK,
