@@ -213,6 +213,23 @@ class Settings(BaseSettings):
         default="", description="Host that takes Airflow's metrics by StatsD (UDP). Empty: none are sent."
     )
     statsd_port: int = Field(default=9125, description="Its port.")
+    openlineage_url: str = Field(
+        default="",
+        description="Address of a receiver of OpenLineage events by HTTP (Marquez, a catalog). Empty: none.",
+    )
+    openlineage_log: Path | None = Field(
+        default=None,
+        description="File that OpenLineage events are appended to, one line of JSON each. Empty: none.",
+    )
+    openlineage_namespace: str = Field(
+        default="ecommerce-dw", description="Namespace of the jobs in OpenLineage events."
+    )
+    openlineage_timeout_seconds: int = Field(
+        default=5,
+        ge=1,
+        description="Longest time that a task waits for an event to be taken (s), at its start and at its "
+        "end; then it goes on.",
+    )
 
     # files
     contracts_dir: Path = Field(
@@ -270,7 +287,7 @@ class Settings(BaseSettings):
     def _from_checkout(cls, value: Path) -> Path:
         return PROJECT_DIR / value.expanduser()
 
-    @field_validator("backup_dir", mode="before")
+    @field_validator("backup_dir", "openlineage_log", mode="before")
     @classmethod
     def _none_when_empty(cls, value: object) -> object:
         return value or None
