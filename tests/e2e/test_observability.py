@@ -1,4 +1,4 @@
-"""OpenLineage events of a real run, to a file and to a receiver by HTTP; and a receiver that hangs."""
+"""What a real run leaves for those who watch: the tasks' log lines, and OpenLineage events to a file and by HTTP."""
 
 from __future__ import annotations
 
@@ -61,6 +61,27 @@ def of_tasks(found: list[Any]) -> dict[str, set[str]]:
 
 def names(event: dict[str, Any], side: str) -> set[str]:
     return {each["name"] for each in event[side]}
+
+
+def test_each_line_of_a_tasks_log_is_json_and_says_which_run_step_and_file_it_is_about(
+    platform: Platform,
+) -> None:
+    about_files = []
+    logs = list((platform.checkout.home / "logs" / "tasks" / f"dag_id={DAG}").rglob("*.log"))
+    assert {log.parent.name for log in logs} == {f"task_id={task}" for task in TASKS}
+    for log in logs:
+        for line in map(json.loads, log.open()):
+            assert {"timestamp", "level", "event"} <= set(line)
+            if line.get("logger", "").startswith("ecommerce_dw"):
+                assert log.parent.parent.name == f"run_id={line['run_id']}"
+                assert log.parent.name == f"task_id={line['task_id']}"
+                assert line.get("step", line["task_id"]) == line["task_id"]
+                about_files += [line] if "file" in line else []
+    assert {line["step"] for line in about_files} == {"load"}
+    assert {(line["source"], line["entity"]) for line in about_files} >= {
+        ("ecommerce", "orders"),
+        ("ecommerce", "customers"),
+    }
 
 
 def test_each_task_tells_of_its_start_and_its_end_to_both(platform: Platform) -> None:
