@@ -1,4 +1,4 @@
-"""What a real run leaves for those who watch: the tasks' log lines, and OpenLineage events to a file and by HTTP."""
+"""What a real run leaves for those who watch: its log lines, and OpenLineage events to a file and by HTTP."""
 
 from __future__ import annotations
 
