@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+import sys
 
 import click
 
@@ -43,9 +44,9 @@ class _LazyGroup(click.Group):
         except click.ClickException as error:
             from ecommerce_dw.logs import writes_json
 
-            if not writes_json():
+            # A collector of JSON would stumble over click's own words, a person reads them.
+            if not writes_json() or sys.stderr.isatty():
                 raise
-            # A collector of JSON would stumble over click's own words.
             logging.getLogger(__name__).error(error.format_message())
             ctx.exit(error.exit_code)
 

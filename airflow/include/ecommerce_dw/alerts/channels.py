@@ -114,7 +114,7 @@ class _Conversation:
         self._timer.cancel()
         for each in self._sockets:
             each.close()
-        if error is not None and self._is_over:
+        if isinstance(error, Exception) and self._is_over:
             raise TimeoutError(f"not finished after {self._seconds:g} s (ALERT_TIMEOUT_SECONDS)") from error
 
     def connect(self, address: tuple[str, int], *_: object) -> socket.socket:
@@ -134,6 +134,8 @@ class _Conversation:
                 continue
             # A duplicate is there also after TLS has taken the socket over.
             self._sockets.append(connection.dup())
+            if self._is_over:  # meanwhile
+                self._cut()
             return connection
         raise problem
 
@@ -231,9 +233,7 @@ class MailChannel:
                 raise ChannelError(
                     f"SMTP server {settings.smtp_host}:{settings.smtp_port} did not take the mail: {error}. "
                     "Check SMTP_HOST, SMTP_PORT, SMTP_USER, SMTP_PASSWORD, SMTP_STARTTLS and ALERT_MAIL_TO.",
-                    is_answer=isinstance(
-                        error, smtplib.SMTPResponseException | smtplib.SMTPRecipientsRefused
-                    ),
+                    is_answer=isinstance(error, _MAIL_ANSWERS),
                 ) from error
         if refused:
             reasons = "; ".join(
