@@ -117,8 +117,8 @@ class _Conversation:
         if isinstance(error, Exception) and self._is_over:
             raise TimeoutError(f"not finished after {self._seconds:g} s (ALERT_TIMEOUT_SECONDS)") from error
 
-    def connect(self, address: tuple[str, int], *_: object) -> socket.socket:
-        """A connection to one of the addresses of a host; takes what `socket.create_connection` takes."""
+    def connect(self, address: tuple[str, int], *options: object) -> socket.socket:
+        """A connection to one of the addresses of a host; in place of `socket.create_connection`."""
         problem: OSError = OSError(f"{address[0]} has no address")
         found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
         for place, (family, kind, protocol, _, where) in enumerate(found):
@@ -300,11 +300,13 @@ class WebhookChannel:
         try:
             opener.open(request).close()
         except urllib.error.HTTPError as error:
+            response: Any = error.fp
+            answer = ""
             with error, contextlib.suppress(OSError, http.client.HTTPException):
-                error.msg += ": " + error.fp.read1(300).decode("utf-8", "replace")
+                answer = ": " + response.read1(300).decode("utf-8", "replace")
             hint = " It redirects; set the address it redirects to." if error.code in range(300, 400) else ""
             raise ChannelError(
-                f"The webhook answered {error.code} {error.msg}. Check ALERT_WEBHOOK_URL.{hint}",
+                f"The webhook answered {error.code} {error.reason}{answer}. Check ALERT_WEBHOOK_URL.{hint}",
                 is_answer=True,
             ) from error
 
