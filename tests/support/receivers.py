@@ -23,7 +23,19 @@ class Inbox:
     def __init__(self) -> None:
         self.port = free_port()
         self.mails: list[email.message.EmailMessage] = []
+        #: The receivers of each mail.
+        self.receivers: list[list[str]] = []
+        #: Receivers that it refuses.
+        self.unknown: set[str] = set()
         self.refuses = False
+
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if address in self.unknown:
+            return "550 nobody of that name"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         if self.refuses:
@@ -33,6 +45,7 @@ class Inbox:
         mail = email.message_from_bytes(content, policy=email.policy.default)
         assert isinstance(mail, email.message.EmailMessage)
         self.mails.append(mail)
+        self.receivers.append(list(envelope.rcpt_tos))
         return "250 OK"
 
 
@@ -42,16 +55,19 @@ class Hook:
     def __init__(self) -> None:
         self.posts: list[dict[str, str]] = []
         self.answers = 200
+        #: A post with this in its text is refused.
+        self.refuses: str | None = None
         hook = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if hook.answers == 200:
-                    hook.posts.append(json.loads(body))
-                self.send_response(hook.answers)
+                post = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                answer = 400 if hook.refuses and hook.refuses in post["text"] else hook.answers
+                if answer == 200:
+                    hook.posts.append(post)
+                self.send_response(answer)
                 self.end_headers()
-                self.wfile.write(b"ok" if hook.answers == 200 else b"invalid_token")
+                self.wfile.write(b"ok" if answer == 200 else b"invalid_token")
 
             def log_message(self, format: str, *args: object) -> None:
                 """Keep the test's output quiet."""

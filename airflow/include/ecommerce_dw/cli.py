@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
+import sys
 
 import click
 
@@ -37,6 +39,18 @@ COMMANDS = {
 
 
 class _LazyGroup(click.Group):
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            from ecommerce_dw.logs import writes_json
+
+            # A collector of JSON would stumble over click's own words, a person reads them.
+            if not writes_json() or sys.stderr.isatty():
+                raise
+            logging.getLogger(__name__).error(error.format_message())
+            ctx.exit(error.exit_code)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
 
@@ -56,8 +70,14 @@ class _LazyGroup(click.Group):
 @click.version_option(package_name="ecommerce-dw")
 @click.option("--verbose", "-v", is_flag=True, help="Log every step to standard error.")
 def main(verbose: bool) -> None:
-    """The e-commerce analytics warehouse: load, build, validate, publish, and see what happened."""
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    """The e-commerce analytics warehouse: load, build, validate, publish, and see what happened.
+
+    Results go to standard output, log lines (LOG_FORMAT, LOG_LEVEL) to standard error.
+    """
+    from pydantic import ValidationError
+
+    from ecommerce_dw import logs
+    from ecommerce_dw.settings import read_settings
+
+    with contextlib.suppress(ValidationError):  # the command tells of it
+        logs.configure(read_settings(), logging.INFO if verbose else logging.WARNING)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from ecommerce_dw import db
+from ecommerce_dw.logs import about
 from ecommerce_dw.nightly import LateRun, due_at
 from ecommerce_dw.runs import close_run, freeze, get_run, open_run
 from ecommerce_dw.settings import Settings, get_settings
@@ -84,6 +85,7 @@ def load_files(
 ) -> dict[str, object]:
     """The load step, for who holds the run lock."""
     from ecommerce_dw.loading import load
+    from ecommerce_dw.loading.outcome import about_file
 
     connection = db.connect("loader", settings=settings)
     try:
@@ -102,7 +104,10 @@ def load_files(
         connection.close()
     for outcome in summary.outcomes:
         if outcome.outcome not in ("loaded", "unchanged"):
-            _logger.warning("%s %s: %s %s", outcome.source, outcome.path, outcome.outcome, outcome.message)
+            with about(run_id=run_id, step="load"), about_file(outcome):
+                _logger.warning(
+                    "%s %s: %s %s", outcome.source, outcome.path, outcome.outcome, outcome.message
+                )
     return {
         "business_date": run.business_date and run.business_date.isoformat(),
         "load_id_to": run.load_id_to,
@@ -286,7 +291,8 @@ def finish_step(
     finally:
         connection.close()
     own_failures = [task for task in failed if _CHECK_TASKS.get(task) not in refused_or_failed]
-    outcome = evaluate(settings, run_id, task_failures=own_failures, task_successes=succeeded)
+    with about(step="alert"):
+        outcome = evaluate(settings, run_id, task_failures=own_failures, task_successes=succeeded)
     return outcome.as_dict()
 
 

@@ -202,12 +202,34 @@ class Settings(BaseSettings):
     redis_password: SecretStr = Field(default=SecretStr(""), description="Its password. Empty: none.")
     log_format: Literal["text", "json"] = Field(
         default="text",
-        description="Airflow's own logs: `text`, or `json` with the tasks' logs among them, for a collector.",
+        description="Log lines of commands (on standard error) and of Airflow's components: `text`, or "
+        "`json` for a collector, with the tasks' logs among the components'.",
+    )
+    log_level: Literal["", "debug", "info", "warning", "error"] = Field(
+        default="",
+        description="Least level of a log line. Empty: info in Airflow, warning in commands (info with -v).",
     )
     statsd_host: str = Field(
         default="", description="Host that takes Airflow's metrics by StatsD (UDP). Empty: none are sent."
     )
     statsd_port: int = Field(default=9125, description="Its port.")
+    openlineage_url: str = Field(
+        default="",
+        description="Address of a receiver of OpenLineage events by HTTP (Marquez, a catalog). Empty: none.",
+    )
+    openlineage_log: Path | None = Field(
+        default=None,
+        description="File that OpenLineage events are appended to, one line of JSON each. Empty: none.",
+    )
+    openlineage_namespace: str = Field(
+        default="ecommerce-dw", description="Namespace of the jobs in OpenLineage events."
+    )
+    openlineage_timeout_seconds: int = Field(
+        default=5,
+        ge=1,
+        description="Longest time that a task waits for an event to be taken (s), at its start and at its "
+        "end; then it goes on.",
+    )
 
     # files
     contracts_dir: Path = Field(
@@ -237,6 +259,18 @@ class Settings(BaseSettings):
         description="Hours after its start (02:00 UTC) within which the nightly run has to be finished; then "
         "people are told that it is late.",
     )
+    alert_timeout_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        description="Longest time for handing an alert to a channel, from the first look at its address to "
+        "its answer (s).",
+    )
+    alert_retry_seconds: float = Field(
+        default=60.0,
+        ge=0,
+        description="Pause before an alert that a channel did not take is tried again (s); it doubles with "
+        "each try, up to 6 hours, for 7 days.",
+    )
     smtp_host: str = Field(default="", description="SMTP server for alerts. Empty: no mail.")
     smtp_port: int = Field(default=25, description="Its port.")
     smtp_user: str = Field(default="", description="SMTP login. Empty: none.")
@@ -253,7 +287,7 @@ class Settings(BaseSettings):
     def _from_checkout(cls, value: Path) -> Path:
         return PROJECT_DIR / value.expanduser()
 
-    @field_validator("backup_dir", mode="before")
+    @field_validator("backup_dir", "openlineage_log", mode="before")
     @classmethod
     def _none_when_empty(cls, value: object) -> object:
         return value or None

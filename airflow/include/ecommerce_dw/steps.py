@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import psycopg2
 
 from ecommerce_dw import db
+from ecommerce_dw.logs import about
 from ecommerce_dw.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class Step:
 
 @contextmanager
 def measured(step: str, run_id: str, settings: Settings) -> Iterator[Step]:
-    """Keep what a step costs, whether it succeeds or fails.
+    """Keep what a step costs, whether it succeeds or fails; its log lines say whose they are.
 
     A database that cannot take the row does not fail the step: what became of it matters more.
 
@@ -46,15 +47,16 @@ def measured(step: str, run_id: str, settings: Settings) -> Iterator[Step]:
     going = Step()
     started = dt.datetime.now(dt.UTC)
     is_success = False
-    try:
-        yield going
-        is_success = True
-    finally:
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
+    with about(run_id=run_id, step=step):
         try:
-            _keep(settings, (run_id, step, is_success, started, memory, going.row_count))
-        except psycopg2.Error as error:
-            _logger.warning("What %s cost is not kept: %s", step, str(error).strip())
+            yield going
+            is_success = True
+        finally:
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
+            try:
+                _keep(settings, (run_id, step, is_success, started, memory, going.row_count))
+            except psycopg2.Error as error:
+                _logger.warning("What %s cost is not kept: %s", step, str(error).strip())
 
 
 def written_since(settings: Settings, touched_seq: int) -> int:

@@ -18,21 +18,27 @@ from tests.support.raw_rows import RawRows
 
 RUNBOOKS = PROJECT_DIR / "docs" / "runbooks"
 PAGES = sorted(RUNBOOKS.glob("*.md"))
-SECTIONS = ["What it means", "How to see it", "What to do", "How it closes"]
+SECTIONS = ["What it means", "What readers see", "How to see it", "What to do", "How it closes"]
+RULES = PROJECT_DIR / "infrastructure" / "monitoring" / "alerts.yml"
 
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_each_kind_of_alert_has_a_page_and_a_place_in_the_list(kind: Kind) -> None:
-    page = PROJECT_DIR / kind.runbook
-    assert page.is_file(), f"{kind!r} can be alerted: write {kind.runbook}."
+    assert (PROJECT_DIR / kind.runbook).is_file(), f"{kind!r} can be alerted: write {kind.runbook}."
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_each_page_has_its_sections_and_a_place_in_the_list(page: Path) -> None:
+    if page.stem == "alerts":
+        return
     assert re.findall(r"^## (.+)$", page.read_text(), flags=re.MULTILINE) == SECTIONS
-    assert re.search(r"```sql\n", page.read_text()), "A page shows how to look, with a query."
     assert f"({page.name})" in (RUNBOOKS / "alerts.md").read_text()
 
 
 def test_each_page_is_about_an_alert() -> None:
-    about_no_incident = {"alerts.md", "channel-down.md"}
-    assert {page.name for page in PAGES} == {f"{kind}.md" for kind in Kind} | about_no_incident
+    """An incident's, or one of Prometheus' rules."""
+    named_by_rules = set(re.findall(r"runbook: docs/runbooks/(\S+)", RULES.read_text()))
+    assert {page.name for page in PAGES} == {f"{kind}.md" for kind in Kind} | named_by_rules
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -53,6 +59,9 @@ def test_the_queries_of_a_page_work_for_who_may_only_read(page: Path, settings: 
 def test_what_a_page_names_is_there(page: Path) -> None:
     text = page.read_text()
     assert set(re.findall(r"`ecommerce-dw ([a-z]+)", text)) <= set(COMMANDS)
+    deploy = (PROJECT_DIR / "deploy.sh").read_text()
+    for command in re.findall(r"\./deploy\.sh ([a-z]+)", text):
+        assert re.search(rf"^ +([a-z-]+ \| )*{command}( \| [a-z-]+)*\)", deploy, flags=re.MULTILINE), command
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert (page.parent / target).is_file(), target
     settings = (PROJECT_DIR / ".env.example").read_text()
@@ -90,6 +99,12 @@ def test_an_alert_names_the_page_of_its_kind(settings: Settings) -> None:
     raw.load("ecommerce", "customers", "2026-03-31", [])
     check_freshness(settings, "run", dt.date(2026, 3, 31))
     opened += evaluate(settings, "run").opened
+    opened += evaluate(
+        settings,
+        "night",
+        task_failures=[TaskFailure("backup"), TaskFailure("vacuum")],
+        tasks_of="maintenance",
+    ).opened
 
     with owner.cursor() as cursor:
         cursor.execute(
@@ -109,6 +124,22 @@ def test_an_alert_names_the_page_of_its_kind(settings: Settings) -> None:
             Kind.TASK_FAILED,
             Kind.RUN_LATE,
             Kind.ENTITY_MISSING,
+            Kind.BACKUP_FAILED,
+            Kind.MAINTENANCE_FAILED,
         )
     )
     assert all((PROJECT_DIR / page).is_file() for page in pages.values())
+
+
+def test_each_task_of_the_maintenance_has_a_page_of_its_own(settings: Settings) -> None:
+    """Also one that is added: what a failed backup means is not what a failed load means."""
+    dag = (PROJECT_DIR / "airflow" / "dags" / "maintenance_dag.py").read_text()
+    tasks = [name for name in re.findall(r"^    def (\w+)\(", dag, flags=re.MULTILINE) if name != "alert"]
+    assert len(tasks) >= 6
+    evaluate(settings, "night", task_failures=tasks, tasks_of="maintenance")
+    with db.transaction(settings=settings) as cursor:
+        cursor.execute("select body from ops.alerts")
+        bodies = [body for (body,) in cursor.fetchall()]
+    assert len(bodies) == len(tasks)
+    pages = {page.name for body in bodies for page in PAGES if body.endswith(f"docs/runbooks/{page.name}")}
+    assert pages == {"backup-failed.md", "maintenance-failed.md"}

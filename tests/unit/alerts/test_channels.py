@@ -34,5 +34,5 @@ def test_links_lead_to_the_run_the_task_or_the_dag() -> None:
 def test_a_webhook_that_cannot_work_says_so_without_its_address(url: str) -> None:
     message = Message("t", "b", None, False, "r", "i")
     with pytest.raises(ChannelError, match="ALERT_WEBHOOK_URL") as caught:
-        WebhookChannel(url).send(message)
+        WebhookChannel(url, 1.0).send(message)
     assert url not in str(caught.value)

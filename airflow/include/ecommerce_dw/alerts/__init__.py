@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from ecommerce_dw.alerts.channels import Channel, ChannelError, Message
-from ecommerce_dw.alerts.incidents import DAG_ID, Evaluation, TaskFailure, evaluate, run_link
+from ecommerce_dw.alerts.incidents import (
+    DAG_ID,
+    Evaluation,
+    TaskFailure,
+    evaluate,
+    run_link,
+    send_waiting,
+)
 from ecommerce_dw.alerts.kinds import Kind
 
 __all__ = [
@@ -16,4 +23,5 @@ __all__ = [
     "TaskFailure",
     "evaluate",
     "run_link",
+    "send_waiting",
 ]

@@ -17,6 +17,8 @@ _logger = logging.getLogger(__name__)
 BUNDLE_ABOVE = 10
 #: An alert that no channel took for so long is history; its row in `ops.alerts` stays.
 _GIVE_UP_AFTER = "7 days"
+#: Longest pause between two tries of one alert.
+_LONGEST_PAUSE = "6 hours"
 #: Condition on a row `a` of `ops.alerts`: a channel has not taken it, and is tried again.
 WAITS = f"""(
     a.raised_at > clock_timestamp() - interval '{_GIVE_UP_AFTER}'
@@ -41,35 +43,69 @@ class Delivery:
     error: str | None
 
 
-def deliver(connection: db.Connection, channels: Sequence[Channel]) -> tuple[Delivery, ...]:
-    """Deliver what waits, oldest first, each alert once per channel. Commits after each message.
+def deliver(
+    connection: db.Connection, channels: Sequence[Channel], retry_seconds: float
+) -> tuple[Delivery, ...]:
+    """Deliver what is due, each alert once per channel. Commits after each message.
 
-    A channel that fails once is left alone until the next call, so that a dead server costs one timeout.
-    The record is written right after the message was handed over: a crash in between sends that message
-    again (with the same reference), never none.
+    An alert that was not taken is due again after a pause that doubles with each try. Incidents that were
+    tried least go first, so that one that is refused each time holds up no other. A channel that is not
+    reached is left alone until the next call: a dead server costs one timeout.
+    The record is written right after the message was handed over: a crash in between, or a peer that is gone
+    before it has answered, has that message sent again (with the same reference), never none.
+
+    Args:
+        connection: To the warehouse.
+        channels: Where to.
+        retry_seconds: Pause after the first try of an alert (s).
     """
-    return tuple(delivery for channel in channels for delivery in _deliver_by(connection, channel))
+    return tuple(
+        delivery for channel in channels for delivery in _deliver_by(connection, channel, retry_seconds)
+    )
 
 
-def _deliver_by(connection: db.Connection, channel: Channel) -> Iterator[Delivery]:
+def _deliver_by(connection: db.Connection, channel: Channel, retry_seconds: float) -> Iterator[Delivery]:
     with connection, connection.cursor() as cursor:
         cursor.execute(
             f"""
-            select alert_id from ops.alerts
-            where deliveries -> %(channel)s ->> 'status' in ('pending', 'failed')
-                and raised_at > clock_timestamp() - interval '{_GIVE_UP_AFTER}'
-            order by alert_id
+            with waiting as (
+                select
+                    alert_id, d, coalesce(incident_id, -alert_id) as incident,
+                    (d ->> 'attempts')::integer as attempts
+                from ops.alerts
+                cross join lateral (select deliveries -> %(channel)s) as delivery (d)
+                where d ->> 'status' in ('pending', 'failed')
+                    and raised_at > clock_timestamp() - interval '{_GIVE_UP_AFTER}'
+            ),
+            -- the end of an incident brings its beginning along, which goes first
+            incidents as (
+                select
+                    incident, max(attempts) as attempts,
+                    bool_or(attempts = 0 or clock_timestamp() >= (d ->> 'at')::timestamptz + least(
+                        make_interval(secs => %(pause)s * power(2, least(attempts, 20) - 1)),
+                        interval '{_LONGEST_PAUSE}'
+                    )) as is_due
+                from waiting
+                group by incident
+            )
+            select alert_id, d ? 'missing'
+            from waiting
+            join incidents using (incident)
+            where is_due
+            order by incidents.attempts, alert_id
             """,
-            {"channel": channel.name},
+            {"channel": channel.name, "pause": retry_seconds},
         )
-        waiting = [alert_id for (alert_id,) in cursor]
-    messages = [waiting] if len(waiting) > BUNDLE_ABOVE else [[alert_id] for alert_id in waiting]
+        due = cursor.fetchall()
+    to_all = [alert_id for alert_id, is_to_some in due if not is_to_some]
+    messages = [to_all] if len(to_all) > BUNDLE_ABOVE else [[alert_id] for alert_id in to_all]
+    messages += [[alert_id] for alert_id, is_to_some in due if is_to_some]
     for alert_ids in messages:
         with connection, connection.cursor() as cursor:
             # Locked while it is handed over: another evaluation passes by what is under way here.
             cursor.execute(
                 """
-                select alert_id, incident_id, kind, title, body, link
+                select alert_id, incident_id, kind, title, body, link, deliveries -> %(channel)s -> 'missing'
                 from ops.alerts
                 where alert_id = any(%(ids)s)
                     and deliveries -> %(channel)s ->> 'status' in ('pending', 'failed')
@@ -81,7 +117,13 @@ def _deliver_by(connection: db.Connection, channel: Channel) -> Iterator[Deliver
             rows = cursor.fetchall()
             if not rows:
                 continue
-            error = _send(channel, _message(rows))
+            message = _message(rows)
+            problem = _send(channel, message)
+            result: dict[str, Any] = {"status": "delivered"}
+            if problem:
+                result = {"status": "failed", "error": str(problem)}
+                if missing := problem.missing or message.only_to:
+                    result["missing"] = missing
             cursor.execute(
                 """
                 update ops.alerts
@@ -98,41 +140,42 @@ def _deliver_by(connection: db.Connection, channel: Channel) -> Iterator[Deliver
                 {
                     "channel": channel.name,
                     "ids": [row[0] for row in rows],
-                    "result": json.dumps(
-                        {"status": "failed", "error": error} if error else {"status": "delivered"}
-                    ),
+                    "result": json.dumps(result),
                 },
             )
-        yield from (Delivery(row[0], channel.name, error) for row in rows)
-        if error:
+        yield from (Delivery(row[0], channel.name, str(problem) if problem else None) for row in rows)
+        if problem:
             _logger.warning(
-                "Alerts wait in ops.alerts, the next run tries again. Channel %s: %s", channel.name, error
+                "Alerts wait in ops.alerts and are tried again. Channel %s: %s", channel.name, problem
             )
-            return
+            if not problem.is_answer:
+                return
 
 
-def _send(channel: Channel, message: Message) -> str | None:
-    """Send; the error's text instead of an error, because a broken channel must not break a run."""
+def _send(channel: Channel, message: Message) -> ChannelError | None:
+    """Send; the error returned and not raised, because a broken channel must not break a run."""
     try:
         channel.send(message)
     except ChannelError as error:
-        return str(error)
+        return error
     except Exception as error:  # whatever a channel does, the run and the other channels go on
         _logger.exception("Channel %s is broken.", channel.name)
-        return f"{type(error).__name__}: {error}"
+        return ChannelError(f"{type(error).__name__}: {error}")
     return None
 
 
 def _message(rows: Sequence[tuple[Any, ...]]) -> Message:
     if len(rows) == 1:
-        alert_id, incident_id, kind, title, body, link = rows[0]
+        alert_id, incident_id, kind, title, body, link, missing = rows[0]
         thread = f"incident-{incident_id or f'alert-{alert_id}'}"
-        return Message(title, body, link, kind == "closed", f"{thread}-{kind}", thread)
+        return Message(
+            title, body, link, kind == "closed", f"{thread}-{kind}", thread, only_to=tuple(missing or ())
+        )
     opened = sum(row[2] == "opened" for row in rows)
     thread = f"alerts-{rows[0][0]}-{rows[-1][0]}"
     return Message(
         title=f"{len(rows)} alerts: {opened} incidents opened, {len(rows) - opened} closed",
-        body="\n\n".join(f"{title}\n{body}" for _, _, _, title, body, _ in rows),
+        body="\n\n".join(f"{title}\n{body}" for _, _, _, title, body, *_ in rows),
         link=next((row[5] for row in rows if row[5]), None),
         is_recovery=False,
         reference=thread,

@@ -24,6 +24,7 @@ from ecommerce_dw.alerts.kinds import Kind
 from ecommerce_dw.contracts.model import Severity
 from ecommerce_dw.contracts.reader import read_contracts
 from ecommerce_dw.loading.ledger import in_effect
+from ecommerce_dw.logs import about
 from ecommerce_dw.nightly import LateRun, is_done
 from ecommerce_dw.quality.raw import REFUSALS
 from ecommerce_dw.settings import Settings
@@ -37,8 +38,15 @@ RULE_MISSING = "entity missing"
 RULE_LATE = "run late"
 RULE_TASK = "task failed"
 
-#: Tasks that run dbt.
-_DBT_TASKS = ("build_staging", "build_warehouse", "build_marts")
+#: Kind of the incidents of tasks that have a page of their own, by DAG and task.
+_TASK_KINDS = {
+    **{(DAG_ID, f"build_{layer}"): Kind.DBT_FAILED for layer in ("staging", "warehouse", "marts")},
+    **{("maintenance", task): Kind.BACKUP_FAILED for task in ("backup", "prune_backups")},
+    **{
+        ("maintenance", task): Kind.MAINTENANCE_FAILED
+        for task in ("prune_outcomes", "prune_logs", "prune_metadata", "vacuum")
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -159,14 +167,25 @@ def evaluate(
             opened, closed = book.compare(failures, frozenset(task_successes), late_run)
             cursor.execute("select count(*) from ops.incidents where closed_at is null")
             (still_open,) = cursor.fetchone() or (0,)
-        deliveries = deliver(connection, chosen)
+        with about(run_id=run_id):
+            deliveries = deliver(connection, chosen, settings.alert_retry_seconds)
     finally:
         connection.close()
-    for title in opened:
-        _logger.warning("Incident opened: %s", title)
-    for title in closed:
-        _logger.info("Incident closed: %s", title)
+    with about(run_id=run_id):
+        for title in opened:
+            _logger.warning("Incident opened: %s", title)
+        for title in closed:
+            _logger.info("Incident closed: %s", title)
     return Evaluation(tuple(opened), tuple(closed), int(still_open), deliveries)
+
+
+def send_waiting(settings: Settings) -> tuple[Delivery, ...]:
+    """Hand over the alerts that channels have not taken and that are due for another try."""
+    connection = db.connect("transformer", settings=settings, application_name="ecommerce-dw: alerts")
+    try:
+        return deliver(connection, configured_channels(settings), settings.alert_retry_seconds)
+    finally:
+        connection.close()
 
 
 def run_link(settings: Settings, run_id: str, dag_id: str = DAG_ID, task_id: str | None = None) -> str:
@@ -434,7 +453,7 @@ class _Book:
     def _tasks(self, failures: Iterable[TaskFailure]) -> Iterator[Incident]:
         for failure in failures:
             yield Incident(
-                kind=Kind.DBT_FAILED if failure.task_id in _DBT_TASKS else Kind.TASK_FAILED,
+                kind=_TASK_KINDS.get((self.tasks_of, failure.task_id), Kind.TASK_FAILED),
                 scope=self.tasks_of,
                 object=failure.task_id,
                 rule=RULE_TASK,

@@ -15,6 +15,8 @@ class Kind(enum.StrEnum):
     ENTITY_MISSING = "entity-missing"
     RUN_LATE = "run-late"
     DBT_FAILED = "dbt-failed"
+    BACKUP_FAILED = "backup-failed"
+    MAINTENANCE_FAILED = "maintenance-failed"
     TASK_FAILED = "task-failed"
 
     @property

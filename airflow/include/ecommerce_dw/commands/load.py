@@ -13,6 +13,7 @@ import click
 
 from ecommerce_dw.loading import LoadSummary, load
 from ecommerce_dw.loading.landing import LandingError
+from ecommerce_dw.logs import about
 from ecommerce_dw.settings import get_settings
 
 
@@ -28,7 +29,7 @@ from ecommerce_dw.settings import get_settings
     "--verify", is_flag=True, help="Hash every file, also those whose size and time (or etag) are unchanged."
 )
 @click.option("--workers", type=click.IntRange(1), help="Files loaded side by side. Default: LOAD_WORKERS.")
-@click.option("--run-id", help="The run this belongs to, kept in the ledger.")
+@click.option("--run-id", help="The run this belongs to, kept in the ledger. Default: one of its own.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     source: str | None,
@@ -42,7 +43,8 @@ def command(
 
     Exit code 1: a file was refused or could not be read; the others are loaded.
     """
-    with _progress(is_quiet=as_json) as progress:
+    run_id = run_id or f"cli__load__{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S.%f}"
+    with about(run_id=run_id, step="load"), _progress(is_quiet=as_json) as progress:
         try:
             summary = load(
                 get_settings(),

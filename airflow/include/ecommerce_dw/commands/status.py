@@ -19,7 +19,8 @@ from ecommerce_dw.state import read_state
 @click.option(
     "--notify",
     is_flag=True,
-    help="Where the nightly run is late, open an incident and alert people, once (for cron, beside Airflow).",
+    help="Alert people, once, where the nightly run is late; hand over alerts that wait (for cron, beside "
+    "Airflow).",
 )
 def command(as_json: bool, notify: bool) -> None:
     """The state of the warehouse; the first line says whether it is all right.
@@ -39,10 +40,13 @@ def command(as_json: bool, notify: bool) -> None:
     except psycopg2.errors.UndefinedTable:
         click.echo("ATTENTION  the warehouse has no tables yet: `ecommerce-dw migrate` makes them.", err=True)
         sys.exit(3)
-    if notify and state.late_run:
-        from ecommerce_dw.alerts import evaluate
+    if notify:
+        from ecommerce_dw.alerts import evaluate, send_waiting
 
-        evaluate(settings, "cli__status", late_run=state.late_run)
+        if state.late_run:
+            evaluate(settings, "cli__status", late_run=state.late_run)
+        else:
+            send_waiting(settings)
     if as_json:
         click.echo(json.dumps(state.as_dict(), default=str))
     else:

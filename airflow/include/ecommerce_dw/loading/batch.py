@@ -34,7 +34,7 @@ from ecommerce_dw.loading.ledger import (
     settle_days,
     take_out,
 )
-from ecommerce_dw.loading.outcome import FileOutcome, outcome_of
+from ecommerce_dw.loading.outcome import FileOutcome, about_file, outcome_of
 from ecommerce_dw.loading.rejects import RejectedRecord, copy_sql, store_rejects
 from ecommerce_dw.loading.reload import Reload
 from ecommerce_dw.loading.stream import (
@@ -176,8 +176,14 @@ class Batch:
                 for entry in opened:
                     entry.reader.close()
         for outcome in outcomes:
-            if outcome.message:
-                logger.warning("%s: %s", outcome.path, outcome.message)
+            with about_file(outcome):
+                if outcome.message:
+                    logger.warning("%s: %s", outcome.path, outcome.message)
+                else:
+                    logger.info(
+                        "%s: %s, %d rows loaded, %d rejected",
+                        *(outcome.path, outcome.outcome, outcome.rows_loaded, outcome.rows_rejected),
+                    )
         return outcomes
 
     def _begin(self, cursor: psycopg2.extensions.cursor) -> None:

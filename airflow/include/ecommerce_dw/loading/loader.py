@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextvars import copy_context
 
 import psycopg2
 import psycopg2.extensions
@@ -22,8 +23,16 @@ from ecommerce_dw.loading.dating import date_files
 from ecommerce_dw.loading.discover import LandedFile, LandingZone, discover
 from ecommerce_dw.loading.landing import UnreadableFileError, landing_of
 from ecommerce_dw.loading.ledger import Known, is_settled, read_known, record_attempts
-from ecommerce_dw.loading.outcome import EntityLoad, FileOutcome, LoadSummary, Outcome, outcome_of
+from ecommerce_dw.loading.outcome import (
+    EntityLoad,
+    FileOutcome,
+    LoadSummary,
+    Outcome,
+    about_file,
+    outcome_of,
+)
 from ecommerce_dw.loading.reload import Reload
+from ecommerce_dw.logs import about
 from ecommerce_dw.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -127,7 +136,11 @@ def load(
 
     missing = () if only is not None else _missing(zones, known)
     for path in missing:
-        logger.warning("%s is gone from the landing zone; its rows stay. `withdraw` takes them out.", path)
+        name, _, file = path.partition(": ")
+        with about(source=name, file=file):
+            logger.warning(
+                "%s is gone from the landing zone; its rows stay. `withdraw` takes them out.", path
+            )
     outcomes = sorted([*outcomes, *unreadable], key=lambda outcome: (outcome.source, outcome.path))
     return LoadSummary(
         business_date=business_date,
@@ -248,7 +261,9 @@ class _Loader:
         executor = ThreadPoolExecutor(max(1, min(workers, len(batches) or 1)), thread_name_prefix="load")
         try:
             futures: dict[Future[list[FileOutcome]], list[LandedFile]] = {
-                executor.submit(self._load_batch, batch): batch for batch in batches
+                # What the log lines are about goes with the work into its thread.
+                executor.submit(copy_context().run, self._load_batch, batch): batch
+                for batch in batches
             }
             for future in as_completed(futures):
                 outcomes += future.result()
@@ -309,7 +324,8 @@ class _Loader:
             return self._load_batch(files[:middle]) + self._load_batch(files[middle:])
         outcome: Outcome = "unreadable" if isinstance(error, UnreadableFileError) else "failed"
         failed = outcome_of(files[0], outcome, str(error).strip())
-        logger.warning("%s: %s", files[0].path, failed.message)
+        with about_file(failed):
+            logger.warning("%s: %s", failed.path, failed.message)
         record_attempts(connection, self._context.run_id, [failed])
         return [failed]
 

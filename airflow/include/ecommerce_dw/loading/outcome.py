@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
 from ecommerce_dw.loading.discover import LandedFile
+from ecommerce_dw.logs import about
 
 Outcome = Literal["loaded", "refused", "skipped", "unchanged", "set_aside", "unreadable", "failed"]
 
@@ -93,3 +95,8 @@ def outcome_of(file: LandedFile, outcome: Outcome, message: str | None = None) -
         bytes=file.bytes,
         message=message,
     )
+
+
+def about_file(outcome: FileOutcome) -> AbstractContextManager[None]:
+    """Say in log lines which file they are about."""
+    return about(source=outcome.source, entity=outcome.entity, file=outcome.path)

@@ -109,7 +109,11 @@ def airflow_options(settings: Settings) -> dict[str, dict[str, str]]:
                 hide_password=False
             ),
         },
-        "logging": {"base_log_folder": str(task_log_dir(settings)), "json_logs": _json_logs(settings)},
+        "logging": {
+            "base_log_folder": str(task_log_dir(settings)),
+            "json_logs": _json_logs(settings),
+            **({"logging_level": settings.log_level.upper()} if settings.log_level else {}),
+        },
         "scheduler": {
             # A chain of ten trivial tasks takes 10.2 s with the default of 1 s, 2.6 s with this.
             "scheduler_idle_sleep_time": "0.2",
@@ -132,6 +136,7 @@ def airflow_options(settings: Settings) -> dict[str, dict[str, str]]:
         "api_auth": {"jwt_secret": keys["jwt_secret"]},
         **(_celery_options(settings) if settings.has_workers else {}),
         **(_metrics_options(settings) if settings.statsd_host else {}),
+        **_lineage_options(settings),
     }
 
 
@@ -169,6 +174,34 @@ def _metrics_options(settings: Settings) -> dict[str, dict[str, str]]:
             "statsd_on": "True",
             "statsd_host": settings.statsd_host,
             "statsd_port": str(settings.statsd_port),
+        }
+    }
+
+
+def _lineage_options(settings: Settings) -> dict[str, dict[str, str]]:
+    transports: list[dict[str, object]] = []
+    if settings.openlineage_log:
+        file = PROJECT_DIR / settings.openlineage_log.expanduser()
+        transports.append({"type": "file", "log_file_path": str(file), "append": True})
+    if settings.openlineage_url:
+        transports.append(
+            {
+                "type": "http",
+                "url": settings.openlineage_url,
+                "timeout": settings.openlineage_timeout_seconds,
+                "retry": {"total": 0},  # a task waits for it
+            }
+        )
+    if not transports:
+        return {"openlineage": {"disabled": "True"}}
+    both = {"type": "composite", "continue_on_failure": True, "transports": transports}
+    return {
+        "openlineage": {
+            "transport": json.dumps(both if len(transports) > 1 else transports[0]),
+            "namespace": settings.openlineage_namespace,
+            "extractors": "pipeline_lineage.PipelineExtractor",
+            "disable_source_code": "True",
+            "execution_timeout": str(settings.openlineage_timeout_seconds),
         }
     }
 

@@ -27,7 +27,7 @@ import psutil
 import psycopg2.extensions
 from pydantic import ValidationError
 
-from ecommerce_dw.alerts.channels import TIMEOUT, mail_session
+from ecommerce_dw.alerts.channels import mail_session
 from ecommerce_dw.migrations import is_known
 from ecommerce_dw.platform import database, orchestrator
 from ecommerce_dw.platform.certificates import read_certificates
@@ -43,6 +43,8 @@ ROOM_NEEDED = 5_000_000_000
 MEMORY_NEEDED = 2_000_000_000
 #: Clocks that are further apart (s) put a run's times, and tokens that expire, in a wrong order.
 CLOCK_TOLERANCE = 5.0
+#: Longest wait for the warehouse's server to take a connection (s).
+_CONNECT_TIMEOUT = 5.0
 
 _VERIFYING = ("verify-ca", "verify-full")
 #: When a certificate of our own is told to end soon.
@@ -388,7 +390,7 @@ def check_server(settings: Settings) -> Iterator[Finding]:
 
 def _listens(settings: Settings) -> bool:
     try:
-        create_connection((settings.host, settings.warehouse_port), timeout=TIMEOUT).close()
+        create_connection((settings.host, settings.warehouse_port), timeout=_CONNECT_TIMEOUT).close()
     except OSError:
         return False
     return True
@@ -539,7 +541,7 @@ def check_alerts(settings: Settings) -> Iterator[Finding]:
     if has_mail:
         yield from _check_mail(settings)
     if settings.alert_webhook_url:
-        yield from _check_webhook(settings.alert_webhook_url)
+        yield from _check_webhook(settings)
 
 
 def _check_mail(settings: Settings) -> Iterator[Finding]:
@@ -564,9 +566,9 @@ def _check_mail(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _check_webhook(url: str) -> Iterator[Finding]:
+def _check_webhook(settings: Settings) -> Iterator[Finding]:
     # Whoever has the address may post, so only its host is shown.
-    parts = urllib.parse.urlsplit(url)
+    parts = urllib.parse.urlsplit(settings.alert_webhook_url)
     host = parts.hostname or ""
     if parts.scheme != "https" and host not in _LOOPBACK[1:]:
         yield Finding(
@@ -581,7 +583,7 @@ def _check_webhook(url: str) -> Iterator[Finding]:
         parts = urllib.parse.urlsplit(proxy)
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        with create_connection((parts.hostname or "", port), timeout=TIMEOUT):
+        with create_connection((parts.hostname or "", port), timeout=settings.alert_timeout_seconds):
             pass
     except (OSError, ValueError) as error:
         yield Finding(

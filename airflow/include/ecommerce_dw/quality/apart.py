@@ -6,6 +6,7 @@ the memory is given back with the process.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
@@ -38,7 +39,7 @@ def checkpoints_apart(settings: Settings, run_id: str) -> Iterator[Check]:
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there, settings, run_id), daemon=True)
+    process = context.Process(target=_serve, args=(there, settings, run_id, logging.root.level), daemon=True)
     process.start()
     there.close()
 
@@ -68,12 +69,13 @@ def checkpoints_apart(settings: Settings, run_id: str) -> Iterator[Check]:
             process.join()
 
 
-def _serve(connection: Connection, settings: Settings, run_id: str) -> None:
+def _serve(connection: Connection, settings: Settings, run_id: str, log_level: int) -> None:
     """Answer until the other side is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
     import ecommerce_dw.quality.gx  # noqa: F401 - what takes the time
-    from ecommerce_dw import pipeline
+    from ecommerce_dw import logs, pipeline
 
+    logs.configure(settings, log_level)
     while True:
         try:
             checkpoint = connection.recv()
