@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ecommerce_dw.settings import Settings
 TEMPLATE = "template_ecommerce_dw"
 
 #: Folders whose tests share a warehouse that is dear to build.
-SHARED = ("tests/integration/references/",)
+SHARED = ("tests/integration/references/", "tests/faults/runs/")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -32,6 +33,25 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
             return next((folder for folder in SHARED if nodeid.startswith(folder)), nodeid.split("::", 1)[0])
 
     return LoadFileOrFolder(config, log)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what was killed, by step and by kind, where anything was."""
+    kills = Counter(
+        tuple(value)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, value in report.user_properties
+        if name == "kill"
+    )
+    if not kills:
+        return
+    kinds = sorted({kind for _, kind in kills})
+    terminalreporter.section(f"{kills.total()} kills by step and kind")
+    terminalreporter.write_line(" " * 20 + "".join(f"{kind:>20}" for kind in kinds))
+    for step in sorted({step for step, _ in kills}):
+        terminalreporter.write_line(f"{step:20}" + "".join(f"{kills[step, kind]:20}" for kind in kinds))
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +79,7 @@ def settings_for(server: EmbeddedPostgres, database: str, home: Path, **values: 
             "warehouse_port": server.port,
             "warehouse_db": database,
             "lock_wait_seconds": 20.0,
+            "table_lock_wait_seconds": 5.0,
         }
         | values,
     )

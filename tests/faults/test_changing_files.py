@@ -108,6 +108,49 @@ def test_a_file_rewritten_all_the_time_is_loaded_whole_or_not_at_all(warehouse: 
     ) == [(0,)]
 
 
+def test_a_file_that_comes_and_goes_is_loaded_whole_or_tried_again(warehouse: Warehouse) -> None:
+    """Deleted before it is opened, and while it is read; what comes instead has other rows."""
+    orders = warehouse.contracts["ecommerce"]["orders"]
+    states = [
+        file_of(orders, *(row(orders, n, customer_id=f"state-{state}") for n in range(4000)))
+        for state in range(2)
+    ]
+    path = f"orders/dt={DAY}/orders.comes-and-goes.csv"
+    file = warehouse.land("ecommerce", path, states[0])
+    waiting = file.with_name("_waiting")
+    is_over = threading.Event()
+
+    def come_and_go() -> None:
+        number = 0
+        while not is_over.wait(0.001):
+            number += 1
+            waiting.write_bytes(states[number % 2])
+            file.unlink()
+            is_over.wait(0.002)
+            waiting.rename(file)
+
+    producer = threading.Thread(target=come_and_go)
+    producer.start()
+    try:
+        outcomes = [o.outcome for _ in range(8) for o in warehouse.load().outcomes if o.path == path]
+    finally:
+        is_over.set()
+        producer.join()
+    warehouse.load()
+
+    assert {*outcomes} <= {"loaded", "unreadable", "unchanged"}
+    versions = "select distinct rows_loaded from raw.load_ledger where path = %s and status = 'loaded'"
+    assert warehouse.query(versions, path) == [(4000,)]
+    in_effect = (
+        "select customer_id, count(*) from raw.ecommerce__orders as o "
+        "join raw.load_ledger as l on l.file_id = o._file_id where l.path = %s group by 1"
+    )
+    ((customer, rows),) = warehouse.query(in_effect, path)
+    assert file.read_bytes() == states[int(customer.removeprefix("state-"))]
+    assert rows == 4000
+    file.unlink()
+
+
 @pytest.mark.parametrize("path", ["../outside.csv", "orders/../../outside.csv", "/etc/passwd", ".."])
 def test_a_path_never_leads_out_of_the_landing_zone(warehouse: Warehouse, path: str, tmp_path: Path) -> None:
     landing = landing_of(warehouse.settings, "ecommerce")

@@ -418,7 +418,7 @@ class ShopLife:
 def _with_kill(order: Order, kill: Kill | None) -> Order:
     if kill is None:
         return order
-    return Order(order.step, order.options, kill.statement(order.step), kill.victim)
+    return Order(order.step, order.options, kill.statement(order.step), victim=kill.victim)
 
 
 def differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

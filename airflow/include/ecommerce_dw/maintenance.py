@@ -187,7 +187,7 @@ def vacuum(settings: Settings | None = None) -> Vacuumed:
     busy: list[str] = []
     with closing(db.connect(settings=settings)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
-        cursor.execute("set lock_timeout to '5s'")
+        cursor.execute("set lock_timeout to %s", (settings.table_lock_timeout,))
         cursor.execute(
             """
             select

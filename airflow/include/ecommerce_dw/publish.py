@@ -24,9 +24,6 @@ log = logging.getLogger(__name__)
 
 BUILD = "marts_build"
 MARTS = "marts"
-#: Longest wait for a lock on a published table. Rows alone never need one that readers hold; only a change of
-#: a table's columns does.
-LOCK_TIMEOUT = "15s"
 #: Name of a table's mark in `ops.model_marks`: how far it has been published.
 MARK_PREFIX = "publication:"
 #: Joins the parts of a key of several columns in `ops.touched.key`.
@@ -167,36 +164,25 @@ def publish(
             "transformer", settings=settings, application_name=f"ecommerce-dw: {holder}"[:63]
         )
         try:
-            with _explained(connection), connection, connection.cursor() as cursor:
+            with _explained(settings), connection, connection.cursor() as cursor:
+                # Rows alone never need a lock that readers hold; only a change of a table's columns does.
+                cursor.execute("set local lock_timeout to %s", (settings.table_lock_timeout,))
                 return _Publication(cursor, run_id, full, replace, prune, wanted).run()
         finally:
             connection.close()
 
 
 @contextlib.contextmanager
-def _explained(connection: psycopg2.extensions.connection) -> Iterator[None]:
-    """Turn a lock that was not free into an error that says who holds it."""
+def _explained(settings: Settings) -> Iterator[None]:
+    """Turn a lock that was not free, and a missing right, into errors that say who and what."""
     try:
         yield
     except psycopg2.errors.LockNotAvailable as error:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                select distinct a.pid, a.usename, a.application_name
-                from pg_locks as l
-                join pg_class as c on c.oid = l.relation
-                join pg_namespace as n on n.oid = c.relnamespace
-                join pg_stat_activity as a on a.pid = l.pid
-                where n.nspname = %s and l.granted and a.pid <> pg_backend_pid()
-                order by a.pid
-                """,
-                (MARTS,),
-            )
-            holders = "; ".join(f"pid {pid} ({user}, {name or 'no name'})" for pid, user, name in cursor)
         raise PublishError(
-            f"A table of schema {MARTS} has to change its columns but was in use for more than "
-            f"{LOCK_TIMEOUT}. In use by: {holders or 'nobody any more'}. Nothing was published. Let those "
-            "sessions end, then run `ecommerce-dw publish` again."
+            f"A table of schema {MARTS} has to change its columns, or rows that somebody has locked, but was "
+            f"in use for more than {settings.table_lock_wait_seconds:g} s. In use by: "
+            f"{db.users_of(settings, MARTS)}. Nothing was published. Let those sessions end, then run "
+            "`ecommerce-dw publish` again (setting TABLE_LOCK_WAIT_SECONDS changes the wait)."
         ) from error
     except psycopg2.errors.InsufficientPrivilege as error:
         raise PublishError(
@@ -227,7 +213,6 @@ class _Publication:
         self.warnings: list[str] = []
 
     def run(self) -> PublishSummary:
-        self.cursor.execute("set local lock_timeout to %s", (LOCK_TIMEOUT,))
         self.cursor.execute("set local datestyle to 'ISO, YMD'")  # dates are parts of keys
         built = self._tables(BUILD)
         tables = [name for name in built if name in self.models]

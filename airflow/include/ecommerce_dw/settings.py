@@ -154,7 +154,25 @@ class Settings(BaseSettings):
         default="", description="`host:port` of the warehouse as people reach it. Empty: as connected to."
     )
     lock_wait_seconds: float = Field(
-        default=600.0, description="Longest wait for the transform lock before the holder is named (s)."
+        default=600.0,
+        gt=0,
+        description="Longest wait for a lock, of a run, a file, a table or a row, before the holder is named "
+        "(s).",
+    )
+    table_lock_wait_seconds: float = Field(
+        default=15.0,
+        gt=0,
+        description="Longest wait for a table in use where everybody behind waits, too: a publication that "
+        "adds a column, a migration, a vacuum; and of a backup (s).",
+    )
+    connect_timeout_seconds: int = Field(
+        default=10, ge=2, description="Longest wait for the server to take a connection (s)."
+    )
+    network_timeout_seconds: int = Field(
+        default=60,
+        ge=6,
+        description="Longest silence of the server's machine, or the way to it, until a connection counts as "
+        "broken (s). A query may take longer.",
     )
 
     # Airflow
@@ -372,6 +390,28 @@ class Settings(BaseSettings):
         return {"sslmode": self.warehouse_sslmode} | certificates
 
     @property
+    def network_waits(self) -> dict[str, Any]:
+        """libpq's parameters that bound the waits for the network (numbers)."""
+        third = self.network_timeout_seconds // 3
+        return {
+            "connect_timeout": self.connect_timeout_seconds,
+            "keepalives_idle": third,
+            "keepalives_interval": third,
+            "keepalives_count": 2,
+            "tcp_user_timeout": self.network_timeout_seconds * 1000,
+        }
+
+    @property
+    def lock_timeout(self) -> str:
+        """`lock_wait_seconds` in the server's words."""
+        return f"{max(round(self.lock_wait_seconds * 1000), 1)}ms"
+
+    @property
+    def table_lock_timeout(self) -> str:
+        """`table_lock_wait_seconds` in the server's words."""
+        return f"{max(round(self.table_lock_wait_seconds * 1000), 1)}ms"
+
+    @property
     def dbt_dir(self) -> Path:
         """The dbt project (and its profiles.yml)."""
         return PROJECT_DIR / "dbt"
@@ -440,6 +480,8 @@ class Settings(BaseSettings):
             "LOADER_PASSWORD": self.loader_password.get_secret_value(),
             "TRANSFORMER_PASSWORD": self.transformer_password.get_secret_value(),
             "ANALYST_PASSWORD": self.analyst_password.get_secret_value(),
+            "CONNECT_TIMEOUT_SECONDS": str(self.connect_timeout_seconds),
+            "NETWORK_TIMEOUT_SECONDS": str(self.network_timeout_seconds),
             "FISCAL_YEAR_START_MONTH": str(self.fiscal_year_start_month),
             "AIRFLOW_PORT": str(self.airflow_port),
             "AIRFLOW_DB": self.airflow_db,

@@ -31,6 +31,8 @@ _logger = logging.getLogger(__name__)
 
 #: Statuses of a dbt node that mean it did not do its work.
 _BAD = frozenset({"error", "fail", "runtime error", "partial success"})
+#: What the server says of a statement that waited too long for a lock.
+_LOCK_TIMEOUT = "due to lock timeout"
 #: How many runs keep their dbt folder (needed for `dbt retry`, useful for a look at compiled SQL).
 _KEEP_RUNS = 10
 #: Rows kept of each test that found any.
@@ -141,7 +143,8 @@ def build(
             connection.close()
     bad = [node for node in nodes if node.is_bad]
     if bad:
-        raise BuildError(_describe(layer, bad))
+        users = db.users_of(settings) if any(_LOCK_TIMEOUT in (node.message or "") for node in bad) else ""
+        raise BuildError(_describe(layer, bad, users))
     return BuildSummary(layer, nodes, is_retry)
 
 
@@ -395,13 +398,14 @@ def _parsed(arguments: Sequence[str], *callbacks: Callable[[Any], None]) -> Any:
 
 @contextmanager
 def _environment(settings: Settings, run_id: str | None) -> Iterator[None]:
-    """Give dbt's profile its variables for as long as it runs, and its sessions the run they work for."""
+    """Give dbt's profile its variables for as long as it runs, its sessions their run and longest wait."""
     before = dict(os.environ)
     os.environ.update(settings.environment())
+    # libpq reads it. A dbt variable would force a full parse; the latest run may be somebody else's.
+    os.environ["PGOPTIONS"] = f"-c lock_timeout={settings.lock_timeout}"
     if run_id is not None:
-        # libpq reads it. A dbt variable would force a full parse; the latest run may be somebody else's.
         escaped = run_id.replace("\\", "\\\\").replace(" ", "\\ ")
-        os.environ["PGOPTIONS"] = f"-c ecommerce_dw.run_id={escaped}"
+        os.environ["PGOPTIONS"] += f" -c ecommerce_dw.run_id={escaped}"
     # dbt takes these from its arguments here; as variables they would send a run's files astray.
     for name in ("DBT_TARGET_PATH", "DBT_LOG_PATH"):
         os.environ.pop(name, None)
@@ -479,13 +483,17 @@ def _record(
         )  # fmt: skip
 
 
-def _describe(layer: Layer, bad: Sequence[NodeResult]) -> str:
+def _describe(layer: Layer, bad: Sequence[NodeResult], users: str) -> str:
     lines = [f"{len(bad)} of the {layer} layer's dbt nodes failed; what depends on them was not built."]
     for node in bad:
         what = (node.message or "").strip().replace("\n", "\n    ")
         lines.append(f"  {node.resource_type} {node.node_id.split('.')[2]}: {what}")
     if any(node.query for node in bad):
         lines.append("The rows that failed a test are in ops.test_failures.")
+    if users:
+        lines.append(
+            f"A table was in use for longer than LOCK_WAIT_SECONDS, by: {users}. Let those sessions end."
+        )
     lines.append(
         "What was built before stays, and nothing of it is published. Mend the cause and run again: "
         "a second try of the task runs only what failed or was skipped."

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 
 from ecommerce_dw import db
-from ecommerce_dw import publish as publication
 from ecommerce_dw.fingerprint import fingerprint
 from ecommerce_dw.publish import PublishError, PublishSummary, publish
 from ecommerce_dw.settings import Settings
@@ -301,15 +300,18 @@ def test_readers_that_hold_rows_do_not_block_a_publication(
 
 
 def test_a_reader_in_the_way_of_a_new_column_is_named(
-    republish: Republish, run: Run, published: Settings, monkeypatch: pytest.MonkeyPatch
+    republish: Republish, run: Run, published: Settings
 ) -> None:
-    monkeypatch.setattr(publication, "LOCK_TIMEOUT", "200ms")
+    impatient = published.model_copy(update={"table_lock_wait_seconds": 0.2})
     reader = db.connect("analyst", settings=published, application_name="a dashboard")
     with reader.cursor() as cursor:
         cursor.execute("select count(*) from marts.customer_amounts")
         run("alter table marts_build.customer_amounts add column orders integer")
-        with pytest.raises(PublishError, match=r"analyst, a dashboard"):
-            republish()
+        with pytest.raises(
+            PublishError,
+            match=r"0\.2 s.*\(analyst, a dashboard\) since \d\d:\d\d:\d\d UTC: marts\.",
+        ):
+            publish(impatient, models=MODELS)
     reader.close()
     assert republish().tables[0].notes == ("column orders added",)
 

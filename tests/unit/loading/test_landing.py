@@ -42,8 +42,8 @@ def test_an_address_of_no_known_kind_is_refused(
         landing_of(settings, "shop")
 
 
-def test_a_path_in_a_bucket_may_be_given_as_its_address() -> None:
-    landing = ObjectLanding("s3://bucket/a")
+def test_a_path_in_a_bucket_may_be_given_as_its_address(settings: Settings) -> None:
+    landing = ObjectLanding("s3://bucket/a", settings)
     assert "orders/x.csv" in landing.spellings("s3://bucket/a/orders/x.csv")
     assert landing.spellings("orders/x.csv") == {"orders/x.csv"}
     assert str(landing.at("orders/x.csv")) == "s3://bucket/a/orders/x.csv"

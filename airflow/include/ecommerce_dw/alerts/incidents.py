@@ -161,7 +161,7 @@ def evaluate(
     try:
         with connection, connection.cursor() as cursor:
             # One evaluation at a time: each sees what the one before has told people.
-            cursor.execute("select pg_advisory_xact_lock(%s)", (db.INCIDENT_LOCK,))
+            db.advisory_locks(cursor, [db.INCIDENT_LOCK], "lock of the incidents", settings)
             names = [channel.name for channel in chosen]
             book = _Book(cursor, settings, run_id, dag_id, tasks_of or dag_id, names)
             opened, closed = book.compare(failures, frozenset(task_successes), late_run)

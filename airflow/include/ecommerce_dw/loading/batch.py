@@ -15,7 +15,7 @@ import psycopg2.errors
 import psycopg2.extensions
 from psycopg2.extras import execute_values
 
-from ecommerce_dw.db import DDL_LOCK
+from ecommerce_dw import db
 from ecommerce_dw.loading import ddl, journal
 from ecommerce_dw.loading.copy import Notices, copy_in
 from ecommerce_dw.loading.discover import LandedFile
@@ -187,11 +187,12 @@ class Batch:
         return outcomes
 
     def _begin(self, cursor: psycopg2.extensions.cursor) -> None:
-        locks = sorted(path_lock(file.contract.source, file.path) for file in self._files)
+        locks = [path_lock(file.contract.source, file.path) for file in self._files]
+        others = " or another of its batch" if len(locks) > 1 else ""
+        db.advisory_locks(cursor, locks, f"file {self._files[0].path}{others}", self._context.settings)
         cursor.execute(
-            "select set_config('timezone', %s, true), set_config('datestyle', 'ISO, YMD', true);"
-            "select pg_advisory_xact_lock(key) from unnest(%s::bigint[]) with ordinality as k (key, n)",
-            (self._contract.time_zone, locks),
+            "select set_config('timezone', %s, true), set_config('datestyle', 'ISO, YMD', true)",
+            (self._contract.time_zone,),
         )
 
     def _open(self, cursor: psycopg2.extensions.cursor) -> tuple[list[_Opened], list[FileOutcome]]:
@@ -556,7 +557,7 @@ class Batch:
             and opened[0].file.bytes > SMALL_FILE
         ):
             return False
-        cursor.execute("select pg_try_advisory_xact_lock(%s)", (DDL_LOCK,))
+        cursor.execute("select pg_try_advisory_xact_lock(%s)", (db.DDL_LOCK,))
         if not one_value(cursor):
             return False
         started = time.perf_counter()

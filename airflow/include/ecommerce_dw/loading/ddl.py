@@ -17,9 +17,9 @@ import psycopg2.extensions
 from psycopg2 import sql
 from psycopg2.extras import Json
 
+from ecommerce_dw import db
 from ecommerce_dw.contracts import evolution
 from ecommerce_dw.contracts.model import Column, Contract
-from ecommerce_dw.db import DDL_LOCK
 from ecommerce_dw.loading import views
 
 logger = logging.getLogger(__name__)
@@ -226,7 +226,10 @@ def ensure_tables(
     worker = owner() if owner and any(change.widened for change in due) else connection
     try:
         with worker, worker.cursor() as cursor:
-            cursor.execute("select pg_advisory_xact_lock(%s)", (DDL_LOCK,))
+            # A build reads these tables: who changed one meanwhile could wait for a load that waits for the
+            # build, while the build waits behind the change.
+            db.advisory_locks(cursor, [db.TRANSFORM_LOCK], "transform lock", is_shared=True)
+            db.advisory_locks(cursor, [db.DDL_LOCK], "lock of the raw tables")
             cursor.execute("set local role loader")
             due = _due(cursor, contracts)
             _refuse(problem for change in due for problem in change.problems(cursor))
@@ -545,7 +548,7 @@ def ensure_indexes(connection: psycopg2.extensions.connection, contracts: Iterab
     """
     for contract in tables_without_indexes(connection, contracts):
         with connection, connection.cursor() as cursor:
-            cursor.execute("select pg_advisory_xact_lock(%s)", (DDL_LOCK,))
+            db.advisory_locks(cursor, [db.DDL_LOCK], "lock of the raw tables")
             cursor.execute(f"select exists (select from {qualified(contract)})")
             row = cursor.fetchone()
             if not row or not row[0]:

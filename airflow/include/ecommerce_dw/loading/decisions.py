@@ -113,7 +113,7 @@ def accept(
             )
         journal.append(settings, "accept", entry.source, entry.path, entry.sha256, reason=reason)
         with connection, connection.cursor() as cursor:
-            cursor.execute("select pg_advisory_xact_lock(%s)", (path_lock(entry.source, entry.path),))
+            db.advisory_locks(cursor, [path_lock(entry.source, entry.path)], f"file {entry.path}", settings)
             cursor.execute(
                 "update raw.load_ledger set is_threshold_waived = true, status = 'refused' "
                 "where file_id = %s and is_current",
@@ -148,7 +148,7 @@ def discard(settings: Settings, path: str, *, source: str | None = None, reason:
             )
         journal.append(settings, "discard", entry.source, entry.path, entry.sha256, reason=reason)
         with connection, connection.cursor() as cursor:
-            cursor.execute("select pg_advisory_xact_lock(%s)", (path_lock(entry.source, entry.path),))
+            db.advisory_locks(cursor, [path_lock(entry.source, entry.path)], f"file {entry.path}", settings)
             cursor.execute(
                 "update raw.load_ledger set status = 'discarded', is_threshold_waived = false, "
                 "message = concat_ws(' ', 'Discarded:', nullif(%s, ''), message) "
@@ -182,7 +182,7 @@ def withdraw(
         entry = find_entry(connection, settings, path, source)
         contract = (contracts or read_contracts(settings.contracts_dir))[entry.source][entry.entity]
         with connection, connection.cursor() as cursor:
-            cursor.execute("select pg_advisory_xact_lock(%s)", (path_lock(entry.source, entry.path),))
+            db.advisory_locks(cursor, [path_lock(entry.source, entry.path)], f"file {entry.path}", settings)
             cursor.execute(
                 """
                 select distinct on (path) file_id, status, rows_loaded

@@ -152,7 +152,7 @@ def landing_of(settings: Settings, source: str) -> Landing:
     from ecommerce_dw.loading.object_store import ObjectLanding  # its library is loaded where it is used
 
     settings.share_provider_variables()
-    return ObjectLanding(address)
+    return ObjectLanding(address, settings)
 
 
 def is_passed_over(name: str) -> bool:

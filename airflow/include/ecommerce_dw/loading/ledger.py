@@ -244,16 +244,8 @@ def commit_with_load_ids(
     if not file_ids:
         connection.commit()
         return
-    try:
-        cursor.execute(
-            "select set_config('lock_timeout', %s, true); select pg_advisory_xact_lock_shared(%s);"
-            "select set_config('lock_timeout', '0', true)",
-            (f"{int(settings.lock_wait_seconds * 1000)}ms", db.TRANSFORM_LOCK),
-        )
-    except psycopg2.errors.LockNotAvailable:
-        connection.rollback()
-        raise db.LockHeldError(db._describe_holders(cursor, settings)) from None
-    cursor.execute("select pg_advisory_xact_lock(%s)", (db.LOAD_ID_LOCK,))
+    db.advisory_locks(cursor, [db.TRANSFORM_LOCK], "transform lock", settings, is_shared=True)
+    db.advisory_locks(cursor, [db.LOAD_ID_LOCK], "lock of the load ids", settings)
     removed = (
         "insert into raw.removed_keys (load_id, source, entity, keys) "
         "select numbered.load_id, w.source, w.entity, w.keys "

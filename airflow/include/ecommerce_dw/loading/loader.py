@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,6 +44,8 @@ _SMALL_GZIP_FILE = 32 << 10
 _BATCH_FILES = 200
 _BATCH_BYTES = 4 << 20
 
+#: Pause before the one more try of a transaction that the server ended for another one's sake (s).
+_PAUSE = (0.1, 0.6)
 #: Class of the server's errors that are about what a row or value may be, not about its own health.
 _LIMIT_EXCEEDED = "54"
 
@@ -83,7 +87,7 @@ def load(
     Raises:
         ecommerce_dw.loading.landing.LandingError: A landing zone cannot be reached.
         ecommerce_dw.loading.ddl.ContractChangeError: A table cannot follow its contract.
-        ecommerce_dw.db.LockHeldError: Transform or publish held the lock for too long.
+        ecommerce_dw.db.LockHeldError: Transform or publish held the lock for too long, or somebody a table.
         psycopg2.OperationalError: The warehouse does not answer.
     """
     started = time.perf_counter()
@@ -96,8 +100,10 @@ def load(
                 f"No contracts for source {source!r}. There are: {', '.join(sorted(contracts))}."
             )
         contracts = {source: contracts[source]}
-    connection = connect_loader(settings)
-    try:
+    with (
+        db.named_holders(settings, "The load"),
+        contextlib.closing(connect_loader(settings)) as connection,
+    ):
         ddl.ensure_tables(connection, all_contracts, owner=lambda: db.connect("owner", settings=settings))
         ddl.ensure_indexes(connection, all_contracts)
         known = {name: read_known(connection, name) for name in contracts}
@@ -131,8 +137,6 @@ def load(
             connection,
             {tables[e.source, e.entity]: e.rows_loaded for e in _by_entity(outcomes) if e.rows_loaded},
         )
-    finally:
-        connection.close()
 
     missing = () if only is not None else _missing(zones, known)
     for path in missing:
@@ -310,6 +314,7 @@ class _Loader:
             is_deadlock = isinstance(error, psycopg2.extensions.TransactionRollbackError)
             if not is_deadlock or is_second_try:
                 raise
+            time.sleep(random.uniform(*_PAUSE))  # at once, both would meet again
             return self._load_batch(files, is_second_try=True)
         except (psycopg2.Error, UnreadableFileError, InconsistentLoadError) as error:
             connection.rollback()

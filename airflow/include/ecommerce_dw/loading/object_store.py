@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
+    from ecommerce_dw.settings import Settings
+
 _SCHEMES = ("s3", "gs", "az", "abfs", "abfss")
 
-#: The library's bound of 30 s is on a whole request, its body included: a large file takes longer.
-_CLIENT: ClientConfig = {"timeout": "1 day", "read_timeout": "1 minute", "connect_timeout": "10 seconds"}
 #: Some twenty seconds in all. A body that breaks off is asked for again from there on, however long it has
 #: flowed until then.
 _RETRY: RetryConfig = {
@@ -63,8 +63,12 @@ _HINTS = {
 class ObjectLanding:
     """A prefix in a bucket; implements `Landing`."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, settings: Settings) -> None:
         """Take an address such as `s3://bucket/prefix`. Nothing is asked of the store yet.
+
+        Args:
+            address: Of the bucket, and a prefix in it.
+            settings: Bound the waits for the network.
 
         Raises:
             LandingError: There is no such kind of store, or no bucket in the address.
@@ -77,11 +81,17 @@ class ObjectLanding:
                 f"prefix ({kinds}), as in s3://bucket/prefix."
             )
         self._address = address.rstrip("/")
+        # The library's bound of 30 s is on a whole request, its body included: a large file takes longer.
+        self._client: ClientConfig = {
+            "timeout": "1 day",
+            "read_timeout": f"{settings.network_timeout_seconds} seconds",
+            "connect_timeout": f"{settings.connect_timeout_seconds} seconds",
+        }
 
     @cached_property
     def store(self) -> ObjectStore:
         """The library's store. Raises LandingError where there are no credentials."""
-        return _store(self._address)
+        return _store(self._address, self._client)
 
     def __str__(self) -> str:
         return self._address
@@ -216,17 +226,17 @@ def _form(meta: ObjectMeta) -> FileForm:
     return FileForm(meta["size"], meta["last_modified"], etag)
 
 
-def _store(address: str) -> ObjectStore:
+def _store(address: str, client: ClientConfig) -> ObjectStore:
     parts = urlsplit(address)
     if parts.scheme == "s3":
-        return _s3_store(address, parts.netloc, parts.path.strip("/"))
+        return _s3_store(address, parts.netloc, parts.path.strip("/"), client)
     try:
-        return from_url(address, client_options=_CLIENT, retry_config=_RETRY)
+        return from_url(address, client_options=client, retry_config=_RETRY)
     except (BaseError, ValueError) as error:
         raise LandingError(f"The landing zone {address} cannot be used: {_reason(error)[0]}.") from error
 
 
-def _s3_store(address: str, bucket: str, prefix: str) -> S3Store:
+def _s3_store(address: str, bucket: str, prefix: str, client: ClientConfig) -> S3Store:
     """The store with what AWS's own tools would use: credentials, region, endpoint, certificates.
 
     The library that reads the objects knows neither profiles nor single sign-on; AWS's own does.
@@ -254,7 +264,7 @@ def _s3_store(address: str, bucket: str, prefix: str) -> S3Store:
             endpoint=endpoint,
             credential_provider=Boto3CredentialProvider(session, ttl=_CREDENTIALS_FOR),
             client_options={
-                **_CLIENT,
+                **client,
                 "allow_http": endpoint.startswith("http:"),
                 **({"root_certificate": Path(authority).read_bytes()} if authority else {}),
             },

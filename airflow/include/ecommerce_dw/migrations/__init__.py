@@ -16,9 +16,6 @@ from sqlalchemy import create_engine, text
 from ecommerce_dw.db import MIGRATION_LOCK, sqlalchemy_url
 from ecommerce_dw.settings import Settings, get_settings
 
-#: Longest wait of a migration for a table that is in use.
-LOCK_TIMEOUT = "60s"
-
 
 def migrate(settings: Settings | None = None) -> str:
     """Bring the warehouse database to the newest migration, in one transaction.
@@ -29,12 +26,17 @@ def migrate(settings: Settings | None = None) -> str:
     settings = settings or get_settings()
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
-    engine = create_engine(sqlalchemy_url("owner", settings=settings))
+    engine = create_engine(
+        sqlalchemy_url("owner", settings=settings),
+        connect_args={"options": f"-c lock_timeout={settings.lock_timeout}", **settings.network_waits},
+    )
     try:
         with engine.begin() as connection:
             connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             # Who waits for a table's lock makes everybody behind it wait: better to fail, and be run again.
-            connection.execute(text("select set_config('lock_timeout', :wait, true)"), {"wait": LOCK_TIMEOUT})
+            connection.execute(
+                text("select set_config('lock_timeout', :wait, true)"), {"wait": settings.table_lock_timeout}
+            )
             config.attributes["connection"] = connection
             config.attributes["settings"] = settings
             command.upgrade(config, "head")

@@ -48,8 +48,6 @@ WAREHOUSE, METADATA = "warehouse", "airflow"
 
 #: Tables dumped, and restored, side by side.
 JOBS = 2
-#: Longest wait of a dump for a table that somebody changes.
-LOCK_TIMEOUT = "60s"
 
 _BUILDING = re.compile(r"\.ecommerce-dw-.+\.building")
 
@@ -270,7 +268,7 @@ def _dump(server: Settings, target: Path, revision_table: str) -> DatabasePart:
                     "--format=directory",
                     f"--jobs={JOBS}",
                     f"--snapshot={snapshot}",
-                    f"--lock-wait-timeout={LOCK_TIMEOUT}",
+                    f"--lock-wait-timeout={server.table_lock_timeout}",
                     f"--file={target}",
                 ],
                 stdin=subprocess.DEVNULL,
@@ -525,6 +523,7 @@ def client_environment(server: Settings) -> dict[str, str]:
         "PGPASSWORD": password,
         "PGDATABASE": server.warehouse_db,
         "PGSSLMODE": server.warehouse_sslmode,
+        "PGCONNECT_TIMEOUT": str(server.connect_timeout_seconds),
         **({"PGSSLROOTCERT": server.warehouse_sslrootcert} if server.warehouse_sslrootcert else {}),
     }
 

@@ -121,7 +121,9 @@ def run(
             "max_overflow": 0,
             "connect_args": {
                 "application_name": f"ecommerce-dw: validate {checkpoint} (run {run_id})"[:63],
-                "options": "-c timezone=UTC -c default_transaction_read_only=on",
+                "options": "-c timezone=UTC -c default_transaction_read_only=on "
+                f"-c lock_timeout={settings.lock_timeout}",
+                **settings.network_waits,
             },
         },
     )

@@ -93,7 +93,9 @@ def measure(
         # One after the other; and all layers in one snapshot, whoever loads meanwhile.
         connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute("select pg_advisory_lock(%s)", (db.RECONCILIATION_LOCK,))
+            db.advisory_locks(
+                cursor, [db.RECONCILIATION_LOCK], "lock of the reconciliation", settings, until="session"
+            )
         connection.set_session(isolation_level="REPEATABLE READ", autocommit=False)
         with connection, connection.cursor() as cursor:
             # Half a million lines are joined and sorted: in memory.
