@@ -34,6 +34,8 @@ RECONCILIATION_LOCK = 7_305_006
 RUN_LOCK = 7_305_007
 #: Key of the advisory lock that keeps two restores on one server apart.
 RESTORE_LOCK = 7_305_008
+#: Key of the advisory lock that loads hold shared, and who has a person forgotten alone.
+ERASURE_LOCK = 7_305_009
 
 
 class LockHeldError(RuntimeError):

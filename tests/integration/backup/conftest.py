@@ -120,7 +120,7 @@ def make_site(
         postgres.execute(f"create database {WAREHOUSE} template {template} strategy file_copy")
         # What is of the database itself is not copied with a template.
         for name, value in (
-            ("search_path", "marts, warehouse, public"),
+            ("search_path", "masked, marts, warehouse, public"),
             ("default_transaction_read_only", "on"),
         ):
             postgres.execute(f"alter role analyst in database {WAREHOUSE} set {name} to {value}")

@@ -15,8 +15,8 @@ import psycopg2.errors
 import psycopg2.extensions
 from psycopg2.extras import execute_values
 
-from ecommerce_dw.db import DDL_LOCK
-from ecommerce_dw.loading import ddl, journal
+from ecommerce_dw.db import DDL_LOCK, ERASURE_LOCK
+from ecommerce_dw.loading import ddl, erasure, journal
 from ecommerce_dw.loading.copy import Notices, copy_in
 from ecommerce_dw.loading.discover import LandedFile
 from ecommerce_dw.loading.landing import UnreadableFileError
@@ -47,6 +47,7 @@ from ecommerce_dw.loading.stream import (
     hash_file,
     read_header,
 )
+from ecommerce_dw.loading.tombstones import read_tombstones
 from ecommerce_dw.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -184,8 +185,9 @@ class Batch:
         locks = sorted(path_lock(file.contract.source, file.path) for file in self._files)
         cursor.execute(
             "select set_config('timezone', %s, true), set_config('datestyle', 'ISO, YMD', true);"
+            "select pg_advisory_xact_lock_shared(%s);"
             "select pg_advisory_xact_lock(key) from unnest(%s::bigint[]) with ordinality as k (key, n)",
-            (self._contract.time_zone, locks),
+            (self._contract.time_zone, ERASURE_LOCK, locks),
         )
 
     def _open(self, cursor: psycopg2.extensions.cursor) -> tuple[list[_Opened], list[FileOutcome]]:
@@ -625,6 +627,9 @@ class Batch:
         outcomes = [self._file_outcome(entry) for entry in opened]
         self._write_ledger(cursor, opened, outcomes)
         self._write_rejects(cursor, opened)
+        # Asked now, under the lock: somebody may have been forgotten since the load began.
+        tombstones = read_tombstones(self._context.settings)
+        erasure.forget_in_files(cursor, self._contract, tombstones, [entry.file_id for entry in opened])
         loaded = [entry for entry in opened if entry.status == "loaded"]
         has_removed = take_out(
             cursor,

@@ -15,7 +15,7 @@ import psycopg2.extensions
 from ecommerce_dw import db
 from ecommerce_dw.contracts.model import Contract
 from ecommerce_dw.contracts.reader import read_contracts
-from ecommerce_dw.loading import ddl, journal
+from ecommerce_dw.loading import ddl, erasure, journal
 from ecommerce_dw.loading.batch import SMALL_FILE, Batch, InconsistentLoadError, RunContext, SplitBatch
 from ecommerce_dw.loading.copy import Notices
 from ecommerce_dw.loading.dating import date_files
@@ -24,6 +24,7 @@ from ecommerce_dw.loading.landing import UnreadableFileError, landing_of
 from ecommerce_dw.loading.ledger import Known, is_settled, read_known, record_attempts
 from ecommerce_dw.loading.outcome import EntityLoad, FileOutcome, LoadSummary, Outcome, outcome_of
 from ecommerce_dw.loading.reload import Reload
+from ecommerce_dw.loading.tombstones import read_tombstones
 from ecommerce_dw.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ def load(
         ecommerce_dw.loading.landing.LandingError: A landing zone cannot be reached.
         ecommerce_dw.loading.ddl.ContractChangeError: A table cannot follow its contract.
         ecommerce_dw.db.LockHeldError: Transform or publish held the lock for too long.
+        ecommerce_dw.loading.tombstones.TombstoneError: Nobody can say who is to be forgotten.
         psycopg2.OperationalError: The warehouse does not answer.
     """
     started = time.perf_counter()
@@ -87,6 +89,7 @@ def load(
                 f"No contracts for source {source!r}. There are: {', '.join(sorted(contracts))}."
             )
         contracts = {source: contracts[source]}
+    read_tombstones(settings)
     connection = connect_loader(settings)
     try:
         ddl.ensure_tables(connection, all_contracts, owner=lambda: db.connect("owner", settings=settings))
@@ -114,6 +117,7 @@ def load(
         decisions = journal.last_decisions(settings)
         context = RunContext(settings, run_id, known, decisions, _sole_files(candidates), reload)
         outcomes = _Loader(context, progress).run(candidates, workers or settings.load_workers)
+        erasure.rewrite_files(connection, settings, contracts)
         indexed = time.perf_counter()
         ddl.ensure_indexes(connection, all_contracts)
         index_seconds = time.perf_counter() - indexed + sum(outcome.index_seconds for outcome in outcomes)

@@ -31,7 +31,7 @@ from ecommerce_dw.migrations import is_known
 from ecommerce_dw.platform import database, orchestrator
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.postgres import port_is_free
-from ecommerce_dw.settings import PROJECT_DIR, Settings, is_url, secret_files, unreadable
+from ecommerce_dw.settings import OPTIONAL_ROLES, PROJECT_DIR, Settings, is_url, secret_files, unreadable
 
 #: Shorter secrets are weak (characters). The generated ones have 32 and more.
 SHORTEST_SECRET = 12
@@ -166,8 +166,7 @@ def check_secrets(settings: Settings) -> Iterator[Finding]:
 def _needed_secrets(settings: Settings) -> Iterator[str]:
     yield from ("WAREHOUSE_PASSWORD", "LOADER_PASSWORD", "TRANSFORMER_PASSWORD", "ANALYST_PASSWORD")
     yield "AIRFLOW_ADMIN_PASSWORD"
-    if settings.monitor_password.get_secret_value():
-        yield "MONITOR_PASSWORD"
+    yield from (f"{role.upper()}_PASSWORD" for role in OPTIONAL_ROLES if settings.role_login(role)[1])
     if settings.smtp_user:
         yield "SMTP_PASSWORD"
 
