@@ -69,7 +69,7 @@ HIDDEN: dict[tuple[str, str], set[str]] = {
     ("analyst", "raw.load_ledger"): {"header"},
     ("monitor", "raw.load_ledger"): {
         "file_id", "part", "contract_hash", "sha256", "bytes", "modified_at", "etag", "header",
-        "is_threshold_waived", "message",
+        "is_threshold_waived", "message", "erased_at", "erased_sha256",
     },
     ("analyst", "raw.rejected_rows"): {"raw_line", "raw_bytes", "keys"},
     ("monitor", "raw.rejected_rows"): {

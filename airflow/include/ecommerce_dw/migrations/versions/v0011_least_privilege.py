@@ -15,6 +15,10 @@ revision = "0011"
 down_revision = "0010"
 
 DDL = """
+-- Who owns a schema may drop what is in it: the loader makes raw tables, and the ledger is not its own.
+do $$ begin execute format('alter schema raw owner to %I', current_user); end $$;
+grant usage, create on schema raw to loader;
+
 -- raw: of files and of what did not load, analysts learn what happened, not what it said
 revoke select on all tables in schema raw from analyst;
 alter default privileges for role loader in schema raw revoke select on tables from analyst;

@@ -14,6 +14,8 @@ comment on column raw.load_ledger.erased_at is
 comment on column raw.load_ledger.erased_sha256 is
     'Digest of the landed file without them; null while it is still to be rewritten.';
 
+grant select (erased_at, erased_sha256) on raw.load_ledger to analyst;
+
 create table ops.erasures (
     erasure_id bigint generated always as identity primary key,
     source text not null,
