@@ -35,7 +35,8 @@ REVIEWED: dict[str, set[str]] = {
     # definitions, rights and types as the server's catalog gives them, quoted by it
     "loading/views.py": {"view.definition", "privilege"},
     "publish.py": {
-        "view.name", "view.kind", "view.definition", "kind", "privilege", "grantee", "column", "shape.types[name]",
+        "view.name", "view.kind", "view.definition", "kind", "privilege", "grantee", "column",
+        "shape.types[name]",
     },
     "platform/restore.py": {"right"},
     # one of two words or tables of ours

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import psycopg2.extensions
 from psycopg2 import sql
+from psycopg2.extensions import encrypt_password
 
 from ecommerce_dw.settings import ROLES, Role, Settings
 
@@ -155,7 +156,8 @@ def set_passwords(
             sql.SQL("alter role {} {} password %s").format(
                 sql.Identifier(login), sql.SQL("login" if may_log_in else "nologin")
             ),
-            (password or None,),
+            # The server gets the verifier alone, so that no log of statements has a password.
+            (encrypt_password(password, login, cursor.connection, "scram-sha-256") if password else None,),
         )
     return is_logged
 

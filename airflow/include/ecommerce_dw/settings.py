@@ -264,8 +264,9 @@ class Settings(BaseSettings):
     smtp_starttls: bool = Field(default=False, description="Use STARTTLS.")
     alert_mail_from: str = Field(default="warehouse@localhost", description="Sender of alert mails.")
     alert_mail_to: str = Field(default="", description="Receivers of alert mails, separated by commas.")
-    alert_webhook_url: str = Field(
-        default="", description="Slack-compatible webhook for alerts. Empty: none."
+    alert_webhook_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="Slack-compatible webhook for alerts; whoever has it may post. Empty: none.",
     )
 
     @field_validator("contracts_dir")

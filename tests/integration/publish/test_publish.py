@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import psycopg2.errors
 import pytest
 
 from ecommerce_dw import db
@@ -171,7 +172,7 @@ def test_replace_changes_the_column_and_makes_its_views_again(
     republish: Republish, run: Run, published: Settings
 ) -> None:
     run("create view staging.notes as select customer_id, note from marts.customer_amounts")
-    run("comment on view staging.notes is 'Notes.'")
+    run("comment on view staging.notes is 'Notes.'; grant select on staging.notes to analyst")
     run("create view staging.notes_counted as select count(note) as n from staging.notes")
     run("alter table marts_build.customer_amounts alter column note type integer using length(note)")
     summary = republish(replace=True)
@@ -231,6 +232,51 @@ def test_comments_and_grants_follow_the_built_table(republish: Republish, run: R
         "select r, has_table_privilege(r, 'marts.customer_amounts', 'select') "
         "from unnest(array['analyst', 'loader']) as r"
     ) == [("analyst", False), ("loader", True)]
+
+
+def test_a_column_that_is_hidden_stays_hidden_and_is_masked(
+    republish: Republish, run: Run, published: Settings
+) -> None:
+    def asked(query: str) -> list[tuple]:
+        with db.transaction("analyst", settings=published) as cursor:
+            cursor.execute(query)
+            return cursor.fetchall()
+
+    assert asked("select count(note) from marts.customer_amounts") == [(2000,)]
+    run("revoke select on marts_build.customer_amounts from analyst")
+    run("grant select (source_system, customer_id, amount) on marts_build.customer_amounts to analyst")
+    republish()
+    assert asked("select sum(amount) from marts.customer_amounts") == [(2000,)]
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        asked("select note from marts.customer_amounts")
+    assert asked("select distinct note from customer_amounts") == [("***",)]
+    # Other columns: the view is made again over them, and is none of the readers that would break.
+    run("alter table marts_build.customer_amounts drop column note")
+    run("alter table marts_build.customer_amounts add column mail text")
+    republish(replace=True)
+    assert asked("select count(*), count(mail) from customer_amounts") == [(2000, 0)]
+    assert run("select count(*) from pg_class where relname = 'customer_amounts'") == [(3,)]
+    run("grant select on marts_build.customer_amounts to analyst")
+    republish()
+    assert run("select to_regclass('masked.customer_amounts')") == [(None,)]
+
+
+def test_what_a_release_before_published_as_transformer_is_adopted(
+    republish: Republish, run: Run, published: Settings
+) -> None:
+    with db.transaction(settings=published) as cursor:
+        cursor.execute("alter table marts.customer_amounts owner to transformer")
+        cursor.execute("create view marts.all_amounts as select * from marts.customer_amounts")
+        cursor.execute("alter view marts.all_amounts owner to transformer")
+    run("update marts_build.customer_amounts set note = 'second' where customer_id = 'c1'")
+    assert republish(full=True).changed == 1
+    assert run(
+        "select distinct pg_get_userbyid(relowner) from pg_class where relnamespace = 'marts'::regnamespace "
+        "and relkind in ('r', 'v')"
+    ) == [("publisher",)]
+    assert run("select count(*) from marts.all_amounts") == [(2000,)]
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        run("delete from marts.customer_amounts")
 
 
 def test_a_table_without_its_model_stays_with_a_warning_until_pruned(republish: Republish, run: Run) -> None:

@@ -499,7 +499,8 @@ def check_airflow(settings: Settings, *, may_migrate: bool = False) -> Iterator[
 def check_alerts(settings: Settings) -> Iterator[Finding]:
     """There is a channel that reaches people, and its server answers."""
     has_mail = bool(settings.smtp_host and settings.alert_mail_to)
-    if not has_mail and not settings.alert_webhook_url:
+    webhook = settings.alert_webhook_url.get_secret_value()
+    if not has_mail and not webhook:
         yield Finding(
             "alert channel",
             "Nobody would be told that something is wrong.",
@@ -515,8 +516,8 @@ def check_alerts(settings: Settings) -> Iterator[Finding]:
         )
     if has_mail:
         yield from _check_mail(settings)
-    if settings.alert_webhook_url:
-        yield from _check_webhook(settings.alert_webhook_url)
+    if webhook:
+        yield from _check_webhook(webhook)
 
 
 def _check_mail(settings: Settings) -> Iterator[Finding]:
