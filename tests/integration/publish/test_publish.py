@@ -84,8 +84,9 @@ def test_only_touched_rows_are_compared_and_only_differing_ones_written(
 
 
 def test_a_key_that_holds_the_separator_of_its_parts_is_found(republish: Republish, run: Run) -> None:
-    for table in ("marts_build", "marts"):
-        run(f"insert into {table}.day_amounts values ('shop', 'day|early', '2025-01-05', 1)")
+    for table, role in (("marts_build", "transformer"), ("marts", "publisher")):
+        run(f"set role {role}; insert into {table}.day_amounts values ('shop', 'day|early', '2025-01-05', 1)")
+    run("reset role")
     run("update marts_build.day_amounts set amount = 9 where period_type = 'day|early'")
     touch(run, "day_amounts", 2, "day|early|2025-01-05")
     run("insert into marts_build.customer_amounts values ('shop', 'a|b', 7, 'x')")
@@ -98,7 +99,9 @@ def test_a_key_that_holds_the_separator_of_its_parts_is_found(republish: Republi
 
 
 def test_a_row_nobody_touched_is_left_until_a_full_publication(republish: Republish, run: Run) -> None:
-    run("update marts.customer_amounts set amount = 99 where customer_id = 'c9'")
+    run(
+        "set role publisher; update marts.customer_amounts set amount = 99 where customer_id = 'c9'; reset role"
+    )
     touch(run, "customer_amounts", 2, "c1")
     assert republish().changed == 0
     summary = republish(full=True)

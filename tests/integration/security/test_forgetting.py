@@ -47,7 +47,7 @@ ERASED = (
     "C1,,,,,,,,,,2025-01-01,,,,,true,2026-03-01 10:00:00",
     RECORDS[1],
     "C1,,,,,,,,,,2025-01-01,,**********,,,true,2026-03-01 11:00:00",
-    "C1,****,**,**,****************,***,*,****,,,**,**********,,**********,*,,****,*******************",
+    "C1,****,**,***,****************,***,*,****,,,**,**********,,**********,*,,****,*******************",
 )
 VISITS = (
     "event_id,customer_id,session_id,event_type,product_id,event_timestamp,user_agent,ip_address,referrer,"
@@ -196,7 +196,7 @@ def test_what_was_decided_about_a_file_holds_for_the_rewritten_one(
     file = settings.landing("ecommerce") / CUSTOMERS
     file.parent.mkdir(parents=True)
     bad = RECORDS[2].replace("C1", "C{}")
-    file.write_text(HEADER + RECORDS[1] + "\r\n" + "\r\n".join(bad.format(n) for n in range(1, 30)))
+    file.write_text(HEADER + RECORDS[1] + "\r\n" + "\r\n".join(bad.format(n) for n in range(11, 40)))
     load(settings)
     accept(settings, CUSTOMERS)
     load(settings)

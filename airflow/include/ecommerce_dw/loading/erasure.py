@@ -473,7 +473,7 @@ def _rewrite(
         new = Path(folder) / "erased"
         is_changed = False
         if people:
-            rejected = _reasons_by_line(cursor, entry[0] if entry else None)
+            rejected = _rejected_records(cursor, entry[0] if entry else None)
             eraser = Eraser(file.contract, header, people)
             lines = eraser.erased(content(), header.first_line, rejected)
             _write(new, file, start[: header.length], lines)
@@ -505,9 +505,11 @@ def _write(path: Path, file: LandedFile, start: bytes, content: Iterable[bytes])
             output.write(piece)
 
 
-def _reasons_by_line(cursor: psycopg2.extensions.cursor, file_id: int | None) -> dict[int, list[str]]:
-    cursor.execute("select line_number, reasons from raw.rejected_rows where file_id = %s", (file_id,))
-    return dict(cursor.fetchall())
+def _rejected_records(
+    cursor: psycopg2.extensions.cursor, file_id: int | None
+) -> list[tuple[bytes, list[str]]]:
+    cursor.execute("select raw_bytes, reasons from raw.rejected_rows where file_id = %s", (file_id,))
+    return [(bytes(raw), reasons) for raw, reasons in cursor.fetchall()]
 
 
 def _carry_decision(

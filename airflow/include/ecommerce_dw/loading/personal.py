@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ecommerce_dw.contracts.model import Contract
@@ -119,15 +119,19 @@ class Eraser:
         return record
 
     def erased(
-        self, content: Iterable[bytes], first_line: int, rejected: Mapping[int, Collection[str]]
+        self, content: Iterable[bytes], first_line: int, rejected: Iterable[tuple[bytes, Sequence[str]]]
     ) -> Iterator[bytes]:
         """A file's content, after its header, without the personal data; all other bytes as they are.
 
         Args:
             content: In pieces of any size.
             first_line: On which line it begins.
-            rejected: First line of a record that was rejected → why.
+            rejected: The file's rejected records, without the personal data already, and why. They are known
+                again by their bytes: a value over several lines that was erased has moved the lines after it.
         """
+        known: dict[tuple[str, ...], set[bytes]] = {}
+        for left, reasons in rejected:
+            known.setdefault(tuple(reasons), set()).add(left)
         for piece, line in self._pieces(content, first_line):
             if not any(word in piece for word in self._people.words):
                 yield piece
@@ -140,9 +144,15 @@ class Eraser:
                 raw = b"\n".join(lines[start - line : end - line])
                 new = raw
                 if any(word in record for word in self._people.words):
-                    new = self.erase(record, rejected.get(start, ())) + raw[len(record) :]
+                    new = self._as_judged(record, known) + raw[len(record) :]
                     self.changed += new != raw
                 yield new if end == line + len(lines) else new + b"\n"
+
+    def _as_judged(self, record: bytes, known: Mapping[tuple[str, ...], set[bytes]]) -> bytes:
+        for reasons, records_left in known.items():
+            if (erased := self.erase(record, reasons)) in records_left:
+                return erased
+        return self.erase(record)
 
     def people_in(
         self,
