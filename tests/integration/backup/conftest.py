@@ -166,7 +166,9 @@ def few_tables(postgres: EmbeddedPostgres, template_database: str) -> str:
             create table warehouse.fact_orders as
                 select n as order_id, n * 1.50 as total from generate_series(1, 50) as n;
             create table ops.of_the_transformer (id int);
+            reset role;
             create table marts.sales_summary as select sum(total) as gross from warehouse.fact_orders;
+            alter table marts.sales_summary owner to publisher;
             """
         )
     return name

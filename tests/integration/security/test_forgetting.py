@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import gzip
 import os
 import subprocess
@@ -240,7 +241,7 @@ def site(postgres: EmbeddedPostgres, template_database: str, tmp_path: Path) -> 
     settings = settings_for(
         postgres, name, tmp_path / "home", backup_dir=tmp_path / "backups", airflow_db="forgetting_none"
     )
-    generate(settings.landing("ecommerce"), first="2026-01-30", last="2026-02-02", scale=1.0)
+    generate(settings.landing("ecommerce"), first=dt.date(2026, 1, 30), last=dt.date(2026, 2, 2), scale=1.0)
     run(settings, "first")
     yield settings
     with (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 import secrets
 import subprocess
@@ -87,7 +88,9 @@ def site(
             alert_mail_to="people@example.com",
             **{name: SecretStr(value) for name, value in planted.items()},
         )  # fmt: skip
-        generate(settings.landing("ecommerce"), first="2026-01-30", last="2026-02-01", scale=1.0)
+        generate(
+            settings.landing("ecommerce"), first=dt.date(2026, 1, 30), last=dt.date(2026, 2, 1), scale=1.0
+        )
         migrate(settings)
         database.set_role_passwords(settings)
         yield settings
