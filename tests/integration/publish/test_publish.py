@@ -99,9 +99,8 @@ def test_a_key_that_holds_the_separator_of_its_parts_is_found(republish: Republi
 
 
 def test_a_row_nobody_touched_is_left_until_a_full_publication(republish: Republish, run: Run) -> None:
-    run(
-        "set role publisher; update marts.customer_amounts set amount = 99 where customer_id = 'c9'; reset role"
-    )
+    run("set role publisher; update marts.customer_amounts set amount = 99 where customer_id = 'c9'")
+    run("reset role")
     touch(run, "customer_amounts", 2, "c1")
     assert republish().changed == 0
     summary = republish(full=True)

@@ -413,9 +413,11 @@ def _rewrite_landed(
     people: People,
 ) -> tuple[str, ...]:
     """Rewrite every landed file that has something of the person, loaded or not."""
-    landing = landing_of(settings, about[0].source) if about else None
+    if not about:
+        return ()
+    landing = landing_of(settings, about[0].source)
     rewritten = []
-    for file in discover(landing, contracts).files if landing else ():
+    for file in discover(landing, contracts).files:
         if file.contract in about and _rewrite(connection, settings, landing, file, people):
             rewritten.append(file.path)
     return tuple(rewritten)
