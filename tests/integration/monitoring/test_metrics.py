@@ -101,7 +101,7 @@ def night(settings: Settings, raw: RawRows, *, is_success: bool = True) -> None:
     raw.load("ecommerce", "orders", DAY, [{"order_id": str(n)} for n in range(12)], rejected=[(14, {})])
     raw.load("ecommerce", "customers", DAY, [{"customer_id": "C1"}])
     raw.refuse("ecommerce", "payments", DAY)
-    connection = db.connect("loader", settings=settings)
+    connection = db.connect("transformer", settings=settings)
     open_run(connection, "night", business_date=DAY)
     freeze(connection, "night")
     close_run(connection, "night", is_success=is_success, message=None if is_success else "failed: load")
