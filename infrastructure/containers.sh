@@ -558,7 +558,9 @@ write_secrets() {
     done
     write_secret "$folder/airflow_admin_password" "$([ "$mode" = prod ] || echo admin)"
     write_secret "$folder/grafana_admin_password" "$([ "$mode" = prod ] && random || echo admin)"
-    write_secret "$folder/smtp_password" ""
+    for name in smtp pii_reader api; do
+        write_secret "$folder/${name}_password" ""
+    done
     for name in $keys; do
         write_secret "$folder/$name" "$(random)"
     done

@@ -107,7 +107,9 @@ def make_settings(
         name = f"test_{os.getpid()}_{next(_numbers)}"
         postgres.execute(f"create database {name} template {template_database} strategy file_copy")
         # Role settings are per database and are not copied with a template.
-        postgres.execute(f"alter role analyst in database {name} set search_path to marts, warehouse, public")
+        postgres.execute(
+            f"alter role analyst in database {name} set search_path to masked, marts, warehouse, public"
+        )
         made.append(name)
         return settings_for(postgres, name, tmp_path / "home", **values)
 

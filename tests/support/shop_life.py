@@ -20,6 +20,7 @@ from ecommerce_dw.contracts.reader import read_contracts
 from ecommerce_dw.fingerprint import SESSION, fingerprint, table_fingerprint
 from ecommerce_dw.loading import ddl, load
 from ecommerce_dw.loading.decisions import DecisionError, accept, discard, withdraw
+from ecommerce_dw.migrations import migrate
 from ecommerce_dw.platform.postgres import EmbeddedPostgres
 from ecommerce_dw.publish import publish
 from ecommerce_dw.reconciliation import findings, measure, taken_in, whole
@@ -344,10 +345,8 @@ class ShopLife:
     def rebuild(self) -> None:
         """Drop what was built and published, and build it again from raw."""
         for schema in ("staging", *BUILT, "warehouse_parts", "marts"):
-            self.database.query(
-                f"drop schema {schema} cascade; create schema {schema} authorization transformer;"
-                f"grant usage on schema {schema} to analyst"
-            )
+            self.database.query(f"drop schema {schema} cascade")
+        migrate(self.settings)
         self._freeze()
         # all in one: each start of dbt costs as much as a small layer
         layers = ("tag:layer_staging", *LAYERS.values())

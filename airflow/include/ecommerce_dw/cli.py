@@ -22,6 +22,7 @@ COMMANDS = {
     "discard": "Settle a refused file by leaving it out.",
     "explain": "Say what a table is, where it comes from and how fresh it is.",
     "fingerprint": "Print each table's row count and checksum, or compare two states.",
+    "forget-customer": "Erase a customer's personal data, in raw and in the landed files.",
     "ingest": "Take one file to the published marts, without Airflow.",
     "load": "Load the landed files.",
     "metrics": "Serve the warehouse's figures to Prometheus.",

@@ -1,7 +1,8 @@
 """Connections to the warehouse and its locks: who waits, how long, and what they are told.
 
-Locks are taken in one order: the run lock, the transform lock, files by their keys, raw tables' changes, rows
-and tables, the transform lock shared, load ids. `docs/decisions/0024-faults.md` says why no circle remains.
+Locks are taken in one order: the run lock, the transform lock, the lock of erasures, files by their keys, raw
+tables' changes, rows and tables, the transform lock shared, load ids. `docs/decisions/0024-faults.md` says why
+no circle remains.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ RECONCILIATION_LOCK = 7_305_006
 RUN_LOCK = 7_305_007
 #: Key of the advisory lock that keeps two restores on one server apart.
 RESTORE_LOCK = 7_305_008
+#: Key of the advisory lock that loads hold shared, and who has a person forgotten alone.
+ERASURE_LOCK = 7_305_009
 
 
 class LockHeldError(RuntimeError):

@@ -11,19 +11,23 @@ import contextlib
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
 from psycopg2 import sql
 
-from ecommerce_dw import db
+from ecommerce_dw import db, roles
 from ecommerce_dw.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
 
 BUILD = "marts_build"
 MARTS = "marts"
+MASKED = "masked"
+#: A right on a relation: who, which, and the column it is confined to, or None; names quoted as SQL wants.
+_Grant: TypeAlias = tuple[str, str, str | None]
 #: Name of a table's mark in `ops.model_marks`: how far it has been published.
 MARK_PREFIX = "publication:"
 #: Joins the parts of a key of several columns in `ops.touched.key`.
@@ -124,7 +128,8 @@ class _View:
     kind: str
     definition: str
     comment: str | None
-    grants: tuple[tuple[str, str], ...]
+    owner: str
+    grants: tuple[_Grant, ...]
 
 
 def project_marts(settings: Settings) -> frozenset[str]:
@@ -186,9 +191,9 @@ def _explained(settings: Settings) -> Iterator[None]:
         ) from error
     except psycopg2.errors.InsufficientPrivilege as error:
         raise PublishError(
-            f"{str(error).splitlines()[0]}. Role transformer must own the tables of {MARTS} and, where they "
-            "have to be made again, the views that read them. Nothing was published. Hand the object over "
-            "(`alter view ... owner to transformer`) or drop it, then publish again."
+            f"{str(error).splitlines()[0]}. Role {roles.PUBLISHER} must own the tables of {MARTS}, and it or "
+            "transformer, where they have to be made again, the views that read them. Nothing was published. "
+            "Hand the object over (`alter view ... owner to transformer`) or drop it, then publish again."
         ) from error
 
 
@@ -214,6 +219,8 @@ class _Publication:
 
     def run(self) -> PublishSummary:
         self.cursor.execute("set local datestyle to 'ISO, YMD'")  # dates are parts of keys
+        self._adopt()
+        self._become(roles.PUBLISHER)
         built = self._tables(BUILD)
         tables = [name for name in built if name in self.models]
         gone = [name for name in self._tables(MARTS) if name not in tables]
@@ -226,6 +233,34 @@ class _Publication:
         marks = [mark.load_id for name in tables if (mark := self._mark(name)) is not None]
         self._forget_read_touches()
         return PublishSummary(self.run_id, max(marks, default=None), published, dropped, tuple(self.warnings))
+
+    def _become(self, role: str) -> None:
+        self.cursor.execute(sql.SQL("set local role {}").format(sql.Identifier(role)))
+
+    def _adopt(self) -> None:
+        """Tables and views of schema marts that the transformer made, as releases before did."""
+        self.cursor.execute(
+            """
+            select c.relname,
+                case c.relkind when 'r' then 'table' when 'v' then 'view' else 'materialized view' end
+            from pg_class as c
+            where c.relnamespace = %s::regnamespace and c.relowner = current_user::regrole
+                and c.relkind in ('r', 'v', 'm')
+            order by 1
+            """,
+            (MARTS,),
+        )
+        for name, kind in self.cursor.fetchall():
+            parts = {"kind": sql.SQL(kind), "name": sql.Identifier(MARTS, name)}
+            self.cursor.execute(
+                sql.SQL("alter {kind} {name} owner to {publisher}").format(
+                    publisher=sql.Identifier(roles.PUBLISHER), **parts
+                )
+            )
+            self._become(roles.PUBLISHER)
+            for reader in ("transformer", roles.LOGGED):
+                self._grant(parts["name"], (reader, "SELECT", None))
+            self.cursor.execute("reset role")
 
     # ---- what is there -----------------------------------------------------------------------------------
 
@@ -335,7 +370,8 @@ class _Publication:
             self._require(table, build, mart)
             self._remake_views(table, views)
         self._carry_comments(table, build)
-        self._carry_grants(table)
+        if self._carry_grants(table) or notes:
+            self.cursor.execute("select ops.mask(to_regclass(%s))", (f'{MARTS}."{table}"',))
         self.cursor.execute(
             """
             insert into ops.publications (run_id, load_id_to, table_name, is_full,
@@ -460,8 +496,12 @@ class _Publication:
         notes: list[str] = []
         changes = _reshaping(build, mart)
         views = self._dependent_views(table) if changes else []
+        if changes:
+            self._execute("drop view if exists {masked}", table, masked=sql.Identifier(MASKED, table))
         for view in reversed(views):
+            self._become(view.owner)
             self.cursor.execute(sql.SQL("drop {} {}").format(sql.SQL(view.kind), sql.SQL(view.name)))
+        self._become(roles.PUBLISHER)
         if build.key != mart.key:
             # Without a common key no row can be matched: all of them are written anew.
             self._execute("delete from {mart}", table)
@@ -511,7 +551,7 @@ class _Publication:
             self._execute("alter table {mart} add primary key ({key})", table, key=_list("{}", build.key))
 
     def _dependent_views(self, table: str) -> list[_View]:
-        """Views over the table, direct and indirect, each after those it reads."""
+        """Views over the table, direct and indirect, each after those it reads; not the masked one."""
         self.cursor.execute(
             """
             with recursive dependents (oid, depth) as (
@@ -529,22 +569,24 @@ class _Publication:
             )
             select c.oid, format('%%I.%%I', n.nspname, c.relname),
                 case c.relkind when 'm' then 'materialized view' else 'view' end,
-                pg_get_viewdef(c.oid), obj_description(c.oid, 'pg_class')
+                pg_get_viewdef(c.oid), obj_description(c.oid, 'pg_class'), pg_get_userbyid(c.relowner)
             from (select oid, max(depth) as depth from dependents group by oid) as p
             join pg_class as c using (oid)
             join pg_namespace as n on n.oid = c.relnamespace
+            where n.nspname <> %s
             order by p.depth, 2
             """,
-            (f'{MARTS}."{table}"',),
+            (f'{MARTS}."{table}"', MASKED),
         )
         return [
-            _View(name, kind, definition, comment, tuple(self._grants(oid)))
-            for oid, name, kind, definition, comment in self.cursor.fetchall()
+            _View(name, kind, definition, comment, owner, tuple(self._grants(oid)))
+            for oid, name, kind, definition, comment, owner in self.cursor.fetchall()
         ]
 
     def _remake_views(self, table: str, views: Sequence[_View]) -> None:
         for view in views:
             parts = {"kind": sql.SQL(view.kind), "name": sql.SQL(view.name)}
+            self._become(view.owner)
             try:
                 self.cursor.execute(
                     sql.SQL("create {kind} {name} as {definition}").format(
@@ -563,9 +605,10 @@ class _Publication:
                         text=sql.Literal(view.comment), **parts
                     )
                 )
-            for grantee, privilege in view.grants:
-                self._grant("grant {privilege} on {object} to {grantee}", parts["name"], grantee, privilege)
+            for grant in view.grants:
+                self._grant(parts["name"], grant)
             self.warnings.append(f"{view.name} was made again over the new columns of {MARTS}.{table}.")
+        self._become(roles.PUBLISHER)
 
     def _carry_comments(self, table: str, shape: _Shape) -> None:
         self.cursor.execute(
@@ -603,10 +646,13 @@ class _Publication:
                     text=sql.Literal(text),
                 )
 
-    def _carry_grants(self, table: str) -> None:
-        """Readers of the built table become readers of the published one.
+    def _carry_grants(self, table: str) -> bool:
+        """Readers of the built table, or of some of its columns, become readers of the published one.
 
         Where the model names no grants, those of the published table are left alone, as dbt does.
+
+        Returns:
+            Whether a right has changed.
         """
         self.cursor.execute(
             "select to_regclass(%s)::oid, to_regclass(%s)::oid", (f'{BUILD}."{table}"', f'{MARTS}."{table}"')
@@ -614,31 +660,49 @@ class _Publication:
         row = self.cursor.fetchone()
         assert row is not None
         build, mart = (set(self._grants(oid)) for oid in row)
-        if not build:
-            return
+        if not build or build == mart:
+            return False
         name = sql.Identifier(MARTS, table)
-        for grantee, privilege in sorted(build - mart):
-            self._grant("grant {privilege} on {object} to {grantee}", name, grantee, privilege)
-        for grantee, privilege in sorted(mart - build):
-            self._grant("revoke {privilege} on {object} from {grantee}", name, grantee, privilege)
+        # First what goes: with a right on the table goes the one on each column.
+        for grant in sorted(mart - build, key=str):
+            self._revoke(name, grant)
+        for grant in sorted(build - set(self._grants(row[1])), key=str):
+            self._grant(name, grant)
+        return True
 
-    def _grants(self, oid: int) -> list[tuple[str, str]]:
+    def _grants(self, oid: int) -> list[_Grant]:
+        """Who may do what with a relation, but for who builds and who publishes."""
         self.cursor.execute(
             """
             select case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end,
-                a.privilege_type
-            from pg_class as c
-            cross join aclexplode(c.relacl) as a
-            where c.oid = %s and a.grantee <> c.relowner
-            order by 1, 2
+                a.privilege_type, quote_ident(held.attname)
+            from (
+                select relacl as rights, null::name as attname from pg_class where oid = %(oid)s
+                union all
+                select attacl, attname from pg_attribute where attrelid = %(oid)s and not attisdropped
+            ) as held
+            cross join aclexplode(held.rights) as a
+            where a.grantee not in ('transformer'::regrole, %(publisher)s::regrole)
+            order by 1, 2, 3
             """,
-            (oid,),
+            {"oid": oid, "publisher": roles.PUBLISHER},
         )
-        return [(grantee, privilege) for grantee, privilege in self.cursor.fetchall()]
+        return self.cursor.fetchall()
 
-    def _grant(self, template: str, name: sql.Composable, grantee: str, privilege: str) -> None:
+    def _grant(self, name: sql.Composable, grant: _Grant) -> None:
+        self._change_right("grant {privilege} on {name} to {grantee}", name, grant)
+
+    def _revoke(self, name: sql.Composable, grant: _Grant) -> None:
+        self._change_right("revoke {privilege} on {name} from {grantee}", name, grant)
+
+    def _change_right(self, template: str, name: sql.Composable, grant: _Grant) -> None:
+        grantee, privilege, column = grant
         self.cursor.execute(
-            sql.SQL(template).format(privilege=sql.SQL(privilege), object=name, grantee=sql.SQL(grantee))
+            sql.SQL(template).format(
+                privilege=sql.SQL(privilege if column is None else f"{privilege} ({column})"),
+                name=name,
+                grantee=sql.SQL(grantee),
+            )
         )
 
     # ---- the end -----------------------------------------------------------------------------------------
@@ -659,8 +723,11 @@ class _Publication:
                     f"{MARTS}.{table} has no model any more but is read by {', '.join(readers)}. Nothing was "
                     "published. Drop those views, then run `ecommerce-dw publish --prune` again."
                 )
+            self._execute("drop view if exists {masked}", table, masked=sql.Identifier(MASKED, table))
             self._execute("drop table {mart}", table)
+            self._become("transformer")
             self._execute("drop table if exists {build}", table)
+            self._become(roles.PUBLISHER)
             self.cursor.execute(
                 "delete from ops.model_marks where model in (%s, %s)", (table, MARK_PREFIX + table)
             )

@@ -30,9 +30,11 @@ _PROVIDER_PREFIXES = ("AWS_", "GOOGLE_", "AZURE_")
 #: Where container engines put secrets, one file each, named like its setting (`warehouse_password`).
 SECRETS_DIR = Path("/run/secrets")
 
-Role = Literal["owner", "loader", "transformer", "analyst", "monitor"]
-#: The roles that migrations make; the owner makes them.
-ROLES: tuple[Role, ...] = ("loader", "transformer", "analyst", "monitor")
+Role = Literal["owner", "loader", "transformer", "analyst", "monitor", "pii_reader", "api"]
+#: The roles that log in, all but the owner, who makes them.
+ROLES: tuple[Role, ...] = ("loader", "transformer", "analyst", "monitor", "pii_reader", "api")
+#: Those that can log in only where they have a password.
+OPTIONAL_ROLES: tuple[Role, ...] = ("monitor", "pii_reader", "api")
 Environment = Literal["development", "production"]
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
@@ -143,12 +145,23 @@ class Settings(BaseSettings):
         default=SecretStr("transformer"), description="Password of role transformer."
     )
     analyst_password: SecretStr = Field(
-        default=SecretStr("analyst"), description="Password of role analyst (read-only)."
+        default=SecretStr("analyst"),
+        description="Password of role analyst, which reads warehouse and marts without personal data.",
     )
     monitor_password: SecretStr = Field(
         default=SecretStr(""),
         description="Password of role monitor, which reads what happened and how much, and no table with a "
         "shop's rows. Empty: it can't log in, and `ecommerce-dw metrics` reads as analyst.",
+    )
+    pii_reader_password: SecretStr = Field(
+        default=SecretStr(""),
+        description="Password of role pii_reader, which reads everything, personal data too; whatever it "
+        "does is in the server's log. Empty: it can't log in.",
+    )
+    api_password: SecretStr = Field(
+        default=SecretStr(""),
+        description="Password of role api, for services: it reads the marts without personal data, and "
+        "nothing else. Empty: it can't log in.",
     )
     warehouse_address: str = Field(
         default="", description="`host:port` of the warehouse as people reach it. Empty: as connected to."
@@ -262,6 +275,13 @@ class Settings(BaseSettings):
         "more is refused.",
     )
 
+    # people who are to be forgotten
+    erasure_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Key of the hashes of customers that were forgotten (`ecommerce-dw forget-customer`). "
+        "Empty: made once, in the home's folder `erasure`.",
+    )
+
     # the calendar
     fiscal_year_start_month: int = Field(
         default=1, ge=1, le=12, description="First month of the fiscal year, 1 to 12, in dim_date."
@@ -296,8 +316,9 @@ class Settings(BaseSettings):
     smtp_starttls: bool = Field(default=False, description="Use STARTTLS.")
     alert_mail_from: str = Field(default="warehouse@localhost", description="Sender of alert mails.")
     alert_mail_to: str = Field(default="", description="Receivers of alert mails, separated by commas.")
-    alert_webhook_url: str = Field(
-        default="", description="Slack-compatible webhook for alerts. Empty: none."
+    alert_webhook_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="Slack-compatible webhook for alerts; whoever has it may post. Empty: none.",
     )
 
     @field_validator("contracts_dir")
@@ -361,9 +382,8 @@ class Settings(BaseSettings):
 
     @property
     def login_roles(self) -> tuple[Role, ...]:
-        """The roles that can log in: monitor only where it has a password."""
-        has_monitor = bool(self.monitor_password.get_secret_value())
-        return tuple(role for role in ROLES if role != "monitor" or has_monitor)
+        """The roles that can log in."""
+        return tuple(role for role in ROLES if role not in OPTIONAL_ROLES or self.role_login(role)[1])
 
     @property
     def metrics_role(self) -> Role:
@@ -502,6 +522,8 @@ class Settings(BaseSettings):
             "transformer": ("transformer", self.transformer_password.get_secret_value()),
             "analyst": ("analyst", self.analyst_password.get_secret_value()),
             "monitor": ("monitor", self.monitor_password.get_secret_value()),
+            "pii_reader": ("pii_reader", self.pii_reader_password.get_secret_value()),
+            "api": ("api", self.api_password.get_secret_value()),
         }[role]
 
 

@@ -126,7 +126,7 @@
         'grants': config.get('grants', {}), 'indexes': config.get('indexes', []), 'description': model.description, 'columns': {},
     } -%}
     {%- for column in model.columns.values() -%}
-        {%- do said.columns.update({column.name: column.description}) -%}
+        {%- do said.columns.update({column.name: column.description ~ (' (pii)' if is_personal(column) else '')}) -%}
     {%- endfor -%}
     {%- do return(tojson(said, sort_keys=true)) -%}
 {%- endmacro -%}
@@ -160,6 +160,35 @@
     {%- do apply_grants(relation, config.get('grants'), should_revoke=should_revoke) -%}
     {%- do persist_docs(relation, model) -%}
     {%- do run_query(record_applied(local_md5(attributes()))) -%}
+{%- endmacro -%}
+
+
+{#- Whether a column says directly who somebody is (meta pii, as the contracts' classification). -#}
+{%- macro is_personal(column) -%}
+    {%- do return(column.get('config', {}).get('meta', {}).get('pii') == 'direct') -%}
+{%- endmacro -%}
+
+
+{#- dbt's grants, and then nobody but pii_reader has the columns with personal data (docs/decisions/0063-security.md). -#}
+{%- macro postgres__apply_grants(relation, grant_config, should_revoke) -%}
+    {%- do dbt.default__apply_grants(relation, grant_config, should_revoke) -%}
+    {%- set readers = [] -%}
+    {%- for reader in (grant_config or {}).get('select', []) if reader in ['analyst', 'api'] -%}
+        {%- do readers.append(reader) -%}
+    {%- endfor -%}
+    {%- set shown = [] -%}
+    {%- for column in model.columns.values() if not is_personal(column) -%}
+        {%- do shown.append(adapter.quote(column.name)) -%}
+    {%- endfor -%}
+    {%- if readers and shown | length < model.columns | length -%}
+        {%- do run_query(
+            'revoke select on ' ~ relation ~ ' from ' ~ readers | join(', ') ~ '; grant select (' ~ shown | join(', ') ~ ') on '
+            ~ relation ~ ' to ' ~ readers | join(', ')
+        ) -%}
+    {%- endif -%}
+    {%- if relation.schema == 'warehouse' -%}
+        {%- do run_query("select ops.mask('" ~ relation ~ "'::regclass)") -%}
+    {%- endif -%}
 {%- endmacro -%}
 
 

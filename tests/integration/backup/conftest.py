@@ -120,7 +120,7 @@ def make_site(
         postgres.execute(f"create database {WAREHOUSE} template {template} strategy file_copy")
         # What is of the database itself is not copied with a template.
         for name, value in (
-            ("search_path", "marts, warehouse, public"),
+            ("search_path", "masked, marts, warehouse, public"),
             ("default_transaction_read_only", "on"),
         ):
             postgres.execute(f"alter role analyst in database {WAREHOUSE} set {name} to {value}")
@@ -166,7 +166,9 @@ def few_tables(postgres: EmbeddedPostgres, template_database: str) -> str:
             create table warehouse.fact_orders as
                 select n as order_id, n * 1.50 as total from generate_series(1, 50) as n;
             create table ops.of_the_transformer (id int);
+            reset role;
             create table marts.sales_summary as select sum(total) as gross from warehouse.fact_orders;
+            alter table marts.sales_summary owner to publisher;
             """
         )
     return name

@@ -84,7 +84,7 @@ def test_backup_while_a_loader_commits_restores_to_equal_fingerprints(built_site
     ]
     assert done.tables == sum(len(each.tables) for each in taken.manifest.databases.values())
     # people find everything in its place, and may do what they might
-    assert site.ask("show search_path") == [("marts, warehouse, public",)]
+    assert site.ask("show search_path") == [("masked, marts, warehouse, public",)]
     assert site.ask("select * from sales_summary order by 1, 2, 3") == shown
     with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
         site.ask("create table marts.mine (a int)")
@@ -141,7 +141,7 @@ def test_a_server_that_knows_neither_roles_nor_databases_gets_everything(site: S
     taken = site.back_up()
     managed.restore(taken.folder, is_agreed=False)
     assert managed.fingerprint() == site.fingerprint()
-    assert managed.ask("show search_path") == [("marts, warehouse, public",)]
+    assert managed.ask("show search_path") == [("masked, marts, warehouse, public",)]
     rights = """
         select
             n.nspname, c.relname, c.relowner::regrole::text,

@@ -83,10 +83,8 @@ def test_warehouse_and_marts_come_back_from_raw(settings: Settings, before: list
     with contextlib.closing(db.connect(settings=settings)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         for schema in schemas:
-            cursor.execute(
-                f"drop schema {schema} cascade; create schema {schema} authorization transformer; "
-                f"grant usage on schema {schema} to analyst"
-            )
+            cursor.execute(f"drop schema {schema} cascade")
+    command(settings, "migrate")
     assert not fingerprint(settings)
     command(settings, "build", "--full-refresh")
     command(settings, "publish", "--full")

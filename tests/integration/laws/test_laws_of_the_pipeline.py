@@ -21,6 +21,7 @@ import pytest
 
 from ecommerce_dw import db, pipeline
 from ecommerce_dw.fingerprint import TableFingerprint, fingerprint
+from ecommerce_dw.migrations import migrate
 from ecommerce_dw.platform.postgres import EmbeddedPostgres
 from ecommerce_dw.settings import PROJECT_DIR, Settings
 from shop_simulator import ENTITIES, generate
@@ -163,10 +164,8 @@ def test_building_again_from_raw_gives_the_same(
         warehouse.land(day)
     warehouse.load()
     for schema in ("staging", "intermediate", "warehouse", "warehouse_parts", "marts_build", "marts"):
-        warehouse.execute(
-            f"drop schema {schema} cascade; create schema {schema} authorization transformer;"
-            f"grant usage on schema {schema} to analyst"
-        )
+        warehouse.execute(f"drop schema {schema} cascade")
+    migrate(warehouse.settings)
     warehouse.run()
     assert warehouse.fingerprint() == plain
 

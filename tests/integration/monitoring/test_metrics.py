@@ -27,6 +27,7 @@ from ecommerce_dw.freshness import check_freshness
 from ecommerce_dw.metrics import FIGURES, PREFIX, read_figures
 from ecommerce_dw.migrations import migrate
 from ecommerce_dw.platform import database
+from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.postgres import EmbeddedPostgres, free_port, reachable_folder
 from ecommerce_dw.runs import close_run, freeze, open_run
 from ecommerce_dw.settings import Settings
@@ -100,7 +101,7 @@ def night(settings: Settings, raw: RawRows, *, is_success: bool = True) -> None:
     raw.load("ecommerce", "orders", DAY, [{"order_id": str(n)} for n in range(12)], rejected=[(14, {})])
     raw.load("ecommerce", "customers", DAY, [{"customer_id": "C1"}])
     raw.refuse("ecommerce", "payments", DAY)
-    connection = db.connect("loader", settings=settings)
+    connection = db.connect("transformer", settings=settings)
     open_run(connection, "night", business_date=DAY)
     freeze(connection, "night")
     close_run(connection, "night", is_success=is_success, message=None if is_success else "failed: load")
@@ -266,6 +267,15 @@ def test_an_owner_that_is_no_superuser_makes_the_role_and_changes_its_password(t
             changed = settings.model_copy(update={"monitor_password": SecretStr(password)})
             database.set_role_passwords(changed)
             assert changed.metrics_role == "monitor" and read_figures(changed)
+        # Only an administrator can have a role's statements logged, and without that it is not let in.
+        reader = settings.model_copy(update={"pii_reader_password": SecretStr(PASSWORD)})
+        with pytest.raises(PlatformError, match="alter role pii_reader set log_statement to 'all';"):
+            database.set_role_passwords(reader)
+        with pytest.raises(psycopg2.OperationalError, match="not permitted to log in"):
+            db.connect("pii_reader", settings=reader)
+        server.execute("alter role pii_reader set log_statement to 'all'")
+        database.set_role_passwords(reader)
+        db.connect("pii_reader", settings=reader).close()
     finally:
         server.remove()
 

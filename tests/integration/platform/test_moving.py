@@ -104,4 +104,4 @@ def test_a_moved_warehouse_has_the_same_fingerprint_and_goes_on(
         moved,
         tmp_path,
     )
-    assert asked.split("\n")[:2] == ["marts, warehouse, public", "t"]
+    assert asked.split("\n")[:2] == ["masked, marts, warehouse, public", "t"]

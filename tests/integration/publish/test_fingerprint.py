@@ -115,7 +115,7 @@ def test_a_schema_that_is_not_there_is_named(settings: Settings) -> None:
 def test_the_command_prints_lines_and_json(
     settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run("create table marts.a as select 1 as v")
+    run("set role publisher; create table marts.a as select 1 as v; reset role")
     monkeypatch.setattr(module, "get_settings", lambda: settings)
     lines = CliRunner().invoke(main, ["fingerprint", "--schema", "marts"], catch_exceptions=False)
     entries = CliRunner().invoke(main, ["fingerprint", "--schema", "marts", "--json"], catch_exceptions=False)

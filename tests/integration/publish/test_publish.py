@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import psycopg2.errors
 import pytest
 
 from ecommerce_dw import db
@@ -82,8 +83,9 @@ def test_only_touched_rows_are_compared_and_only_differing_ones_written(
 
 
 def test_a_key_that_holds_the_separator_of_its_parts_is_found(republish: Republish, run: Run) -> None:
-    for table in ("marts_build", "marts"):
-        run(f"insert into {table}.day_amounts values ('shop', 'day|early', '2025-01-05', 1)")
+    for table, role in (("marts_build", "transformer"), ("marts", "publisher")):
+        run(f"set role {role}; insert into {table}.day_amounts values ('shop', 'day|early', '2025-01-05', 1)")
+    run("reset role")
     run("update marts_build.day_amounts set amount = 9 where period_type = 'day|early'")
     touch(run, "day_amounts", 2, "day|early|2025-01-05")
     run("insert into marts_build.customer_amounts values ('shop', 'a|b', 7, 'x')")
@@ -96,7 +98,8 @@ def test_a_key_that_holds_the_separator_of_its_parts_is_found(republish: Republi
 
 
 def test_a_row_nobody_touched_is_left_until_a_full_publication(republish: Republish, run: Run) -> None:
-    run("update marts.customer_amounts set amount = 99 where customer_id = 'c9'")
+    run("set role publisher; update marts.customer_amounts set amount = 99 where customer_id = 'c9'")
+    run("reset role")
     touch(run, "customer_amounts", 2, "c1")
     assert republish().changed == 0
     summary = republish(full=True)
@@ -170,7 +173,7 @@ def test_replace_changes_the_column_and_makes_its_views_again(
     republish: Republish, run: Run, published: Settings
 ) -> None:
     run("create view staging.notes as select customer_id, note from marts.customer_amounts")
-    run("comment on view staging.notes is 'Notes.'")
+    run("comment on view staging.notes is 'Notes.'; grant select on staging.notes to analyst")
     run("create view staging.notes_counted as select count(note) as n from staging.notes")
     run("alter table marts_build.customer_amounts alter column note type integer using length(note)")
     summary = republish(replace=True)
@@ -230,6 +233,51 @@ def test_comments_and_grants_follow_the_built_table(republish: Republish, run: R
         "select r, has_table_privilege(r, 'marts.customer_amounts', 'select') "
         "from unnest(array['analyst', 'loader']) as r"
     ) == [("analyst", False), ("loader", True)]
+
+
+def test_a_column_that_is_hidden_stays_hidden_and_is_masked(
+    republish: Republish, run: Run, published: Settings
+) -> None:
+    def asked(query: str) -> list[tuple]:
+        with db.transaction("analyst", settings=published) as cursor:
+            cursor.execute(query)
+            return cursor.fetchall()
+
+    assert asked("select count(note) from marts.customer_amounts") == [(2000,)]
+    run("revoke select on marts_build.customer_amounts from analyst")
+    run("grant select (source_system, customer_id, amount) on marts_build.customer_amounts to analyst")
+    republish()
+    assert asked("select sum(amount) from marts.customer_amounts") == [(2000,)]
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        asked("select note from marts.customer_amounts")
+    assert asked("select distinct note from customer_amounts") == [("***",)]
+    # Other columns: the view is made again over them, and is none of the readers that would break.
+    run("alter table marts_build.customer_amounts drop column note")
+    run("alter table marts_build.customer_amounts add column mail text")
+    republish(replace=True)
+    assert asked("select count(*), count(mail) from customer_amounts") == [(2000, 0)]
+    assert run("select count(*) from pg_class where relname = 'customer_amounts'") == [(3,)]
+    run("grant select on marts_build.customer_amounts to analyst")
+    republish()
+    assert run("select to_regclass('masked.customer_amounts')") == [(None,)]
+
+
+def test_what_a_release_before_published_as_transformer_is_adopted(
+    republish: Republish, run: Run, published: Settings
+) -> None:
+    with db.transaction(settings=published) as cursor:
+        cursor.execute("alter table marts.customer_amounts owner to transformer")
+        cursor.execute("create view marts.all_amounts as select * from marts.customer_amounts")
+        cursor.execute("alter view marts.all_amounts owner to transformer")
+    run("update marts_build.customer_amounts set note = 'second' where customer_id = 'c1'")
+    assert republish(full=True).changed == 1
+    assert run(
+        "select distinct pg_get_userbyid(relowner) from pg_class where relnamespace = 'marts'::regnamespace "
+        "and relkind in ('r', 'v')"
+    ) == [("publisher",)]
+    assert run("select count(*) from marts.all_amounts") == [(2000,)]
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        run("delete from marts.customer_amounts")
 
 
 def test_a_table_without_its_model_stays_with_a_warning_until_pruned(republish: Republish, run: Run) -> None:

@@ -36,7 +36,7 @@ def raw(owner: db.Connection, settings: Settings) -> RawRows:
 def night(settings: Settings, date: dt.date = DAY, *, failed: str | None = None) -> None:
     """A run that took 95 s and ended at 02:01:35, with what it publishes."""
     run_id = f"scheduled__{date}"
-    connection = db.connect("loader", settings=settings)
+    connection = db.connect("transformer", settings=settings)
     open_run(connection, run_id, business_date=date)
     freeze(connection, run_id)
     close_run(connection, run_id, is_success=failed is None, message=failed and f"failed: {failed}")

@@ -84,8 +84,8 @@ def configured_channels(settings: Settings) -> tuple[Channel, ...]:
     channels: list[Channel] = []
     if settings.smtp_host and settings.alert_mail_to:
         channels.append(MailChannel(settings))
-    if settings.alert_webhook_url:
-        channels.append(WebhookChannel(settings.alert_webhook_url, settings.alert_timeout_seconds))
+    if url := settings.alert_webhook_url.get_secret_value():
+        channels.append(WebhookChannel(url, settings.alert_timeout_seconds))
     return tuple(channels)
 
 

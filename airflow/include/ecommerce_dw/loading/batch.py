@@ -16,7 +16,7 @@ import psycopg2.extensions
 from psycopg2.extras import execute_values
 
 from ecommerce_dw import db
-from ecommerce_dw.loading import ddl, journal
+from ecommerce_dw.loading import ddl, erasure, journal
 from ecommerce_dw.loading.copy import Notices, copy_in
 from ecommerce_dw.loading.discover import LandedFile
 from ecommerce_dw.loading.landing import UnreadableFileError
@@ -47,6 +47,7 @@ from ecommerce_dw.loading.stream import (
     hash_file,
     read_header,
 )
+from ecommerce_dw.loading.tombstones import read_tombstones
 from ecommerce_dw.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -189,6 +190,9 @@ class Batch:
     def _begin(self, cursor: psycopg2.extensions.cursor) -> None:
         locks = [path_lock(file.contract.source, file.path) for file in self._files]
         others = " or another of its batch" if len(locks) > 1 else ""
+        db.advisory_locks(
+            cursor, [db.ERASURE_LOCK], "lock of an erasure", self._context.settings, is_shared=True
+        )
         db.advisory_locks(cursor, locks, f"file {self._files[0].path}{others}", self._context.settings)
         cursor.execute(
             "select set_config('timezone', %s, true), set_config('datestyle', 'ISO, YMD', true)",
@@ -632,6 +636,9 @@ class Batch:
         outcomes = [self._file_outcome(entry) for entry in opened]
         self._write_ledger(cursor, opened, outcomes)
         self._write_rejects(cursor, opened)
+        # Asked now, under the lock: somebody may have been forgotten since the load began.
+        tombstones = read_tombstones(self._context.settings)
+        erasure.forget_in_files(cursor, self._contract, tombstones, [entry.file_id for entry in opened])
         loaded = [entry for entry in opened if entry.status == "loaded"]
         has_removed = take_out(
             cursor,

@@ -288,6 +288,11 @@ class LocalLanding:
         building = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         try:
             shutil.copyfile(file, building)
+            if target.exists():  # who could read it still can
+                there = target.stat()
+                building.chmod(stat.S_IMODE(there.st_mode))
+                if os.geteuid() == 0:
+                    os.chown(building, there.st_uid, there.st_gid)
             with building.open("rb") as copied:
                 os.fsync(copied.fileno())
             building.replace(target)

@@ -48,7 +48,10 @@ def one_row(cursor: psycopg2.extensions.cursor) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Known:
-    """What the ledger says about a path: its newest version, and the version whose rows are in the table."""
+    """What the ledger says about a path: its newest version, and the version whose rows are in the table.
+
+    The digest is that of the bytes that lie there: without personal data where it was erased.
+    """
 
     file_id: int
     version: int
@@ -73,7 +76,7 @@ def read_known(
             """
             select
                 l.path, l.file_id, l.version, l.entity, l.business_date, l.status, l.bytes, l.modified_at,
-                l.etag, l.sha256, l.contract_hash, l.is_threshold_waived,
+                l.etag, coalesce(l.erased_sha256, l.sha256), l.contract_hash, l.is_threshold_waived,
                 case
                     when l.status = 'loaded' then l.file_id
                     when l.status <> 'withdrawn' then (
@@ -172,7 +175,7 @@ def take_out(
     settled = {*replaced, *superseded}
     if not settled:
         return False
-    _waiting_keys_table(cursor)
+    waiting_keys_table(cursor)
     keys = kept_keys(contract)
     pairs = ", ".join(f"{ddl.quote_text(name)}, {ddl.quote_name(name)}::text" for name in keys)
     if replaced:
@@ -212,7 +215,7 @@ def settle_days(
     changed = list(settle(cursor, contract, days))
     if not changed:
         return False
-    _waiting_keys_table(cursor)
+    waiting_keys_table(cursor)
     execute_values(
         cursor,
         "insert into pg_temp.waiting_keys (file_id, source, entity, keys) values %s",
@@ -221,7 +224,7 @@ def settle_days(
     return True
 
 
-def _waiting_keys_table(cursor: psycopg2.extensions.cursor) -> None:
+def waiting_keys_table(cursor: psycopg2.extensions.cursor) -> None:
     cursor.execute(
         "create temporary table if not exists waiting_keys (file_id bigint, source text, entity text, "
         "keys jsonb) on commit delete rows"

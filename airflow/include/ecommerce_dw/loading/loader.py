@@ -18,7 +18,7 @@ import psycopg2.extensions
 from ecommerce_dw import db
 from ecommerce_dw.contracts.model import Contract
 from ecommerce_dw.contracts.reader import read_contracts
-from ecommerce_dw.loading import ddl, journal
+from ecommerce_dw.loading import ddl, erasure, journal
 from ecommerce_dw.loading.batch import SMALL_FILE, Batch, InconsistentLoadError, RunContext, SplitBatch
 from ecommerce_dw.loading.copy import Notices
 from ecommerce_dw.loading.dating import date_files
@@ -34,6 +34,7 @@ from ecommerce_dw.loading.outcome import (
     outcome_of,
 )
 from ecommerce_dw.loading.reload import Reload
+from ecommerce_dw.loading.tombstones import read_tombstones
 from ecommerce_dw.logs import about
 from ecommerce_dw.settings import Settings
 
@@ -88,6 +89,7 @@ def load(
         ecommerce_dw.loading.landing.LandingError: A landing zone cannot be reached.
         ecommerce_dw.loading.ddl.ContractChangeError: A table cannot follow its contract.
         ecommerce_dw.db.LockHeldError: Transform or publish held the lock for too long, or somebody a table.
+        ecommerce_dw.loading.tombstones.TombstoneError: Nobody can say who is to be forgotten.
         psycopg2.OperationalError: The warehouse does not answer.
     """
     started = time.perf_counter()
@@ -100,6 +102,7 @@ def load(
                 f"No contracts for source {source!r}. There are: {', '.join(sorted(contracts))}."
             )
         contracts = {source: contracts[source]}
+    read_tombstones(settings)
     with (
         db.named_holders(settings, "The load"),
         contextlib.closing(connect_loader(settings)) as connection,
@@ -129,6 +132,7 @@ def load(
         decisions = journal.last_decisions(settings)
         context = RunContext(settings, run_id, known, decisions, _sole_files(candidates), reload)
         outcomes = _Loader(context, progress).run(candidates, workers or settings.load_workers)
+        erasure.rewrite_files(connection, settings, contracts)
         indexed = time.perf_counter()
         ddl.ensure_indexes(connection, all_contracts)
         index_seconds = time.perf_counter() - indexed + sum(outcome.index_seconds for outcome in outcomes)

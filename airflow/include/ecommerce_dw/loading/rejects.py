@@ -146,10 +146,10 @@ def _insert_sql(contract: Contract, table: str) -> str:
     reasons: list[str] = []
     for column in contract.columns:
         if column.type != "text":
-            reasons.append(
-                f"{quote_text(column.name + ': ')} || "
-                f"left((pg_input_error_info(r.{quote_name(column.name)}, '{column.type}')).message, 300)"
-            )
+            message = f"(pg_input_error_info(r.{quote_name(column.name)}, '{column.type}')).message"
+            if column.pii != "none":  # the server quotes the value, and reasons go into logs and mails
+                message = f"""regexp_replace({message}, ': ".*"', '')"""
+            reasons.append(f"{quote_text(column.name + ': ')} || left({message}, 300)")
     for rule in rules(contract):
         column = by_name[rule.column]
         value = f"r.{quote_name(column.name)}" if rule.is_about_presence else _typed(column)

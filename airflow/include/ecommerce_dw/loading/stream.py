@@ -566,14 +566,14 @@ class RecordStream:
             data = rest + block if rest else block
             start = 0
             while len(data) - start >= _PIECE:
-                cut = self._cut(data, start + _PIECE, start)
+                cut = self.cut(data, start + _PIECE, start)
                 if cut <= start:  # a record longer than a piece
                     end = data.find(b"\n", start) + 1
                     if (end or len(data) + 1) - start > MAX_RECORD_BYTES + 1:
                         self._pass_over_long_line(data[start : start + _KEPT_OF_LONG_RECORD], offset + start)
                         start, is_in_long_line = end or len(data), not end
                         continue
-                    cut = self._cut(data, len(data), start)
+                    cut = self.cut(data, len(data), start)
                 if cut <= start:
                     if len(data) - start <= MAX_RECORD_BYTES:
                         break
@@ -585,7 +585,7 @@ class RecordStream:
             rest = data[start:]
         while rest:
             ended = rest if rest.endswith(b"\n") else rest + b"\n"
-            cut = min(self._cut(ended, len(ended)), len(rest)) or rest.find(b"\n") + 1 or len(rest)
+            cut = min(self.cut(ended, len(ended)), len(rest)) or rest.find(b"\n") + 1 or len(rest)
             yield b"".join(self._process(rest[:cut], offset))
             offset += cut
             rest = rest[cut:]
@@ -604,7 +604,7 @@ class RecordStream:
         self._piece_is_plain.append(is_plain)
         self._piece_lines.append(self._line)
 
-    def _cut(self, data: bytes, limit: int, start: int = 0) -> int:
+    def cut(self, data: bytes, limit: int, start: int = 0) -> int:
         """End of the last record in `data[start:limit]` that is whole; `start` where there is none."""
         cut = data.rfind(b"\n", start, limit) + 1
         if cut <= start:
@@ -638,7 +638,7 @@ class RecordStream:
         while start < len(piece):
             cut, reach = len(piece), size
             while start + reach < len(piece):
-                cut = self._cut(piece, start + reach, start)
+                cut = self.cut(piece, start + reach, start)
                 if cut > start:
                     break
                 cut, reach = len(piece), reach * 2

@@ -13,12 +13,13 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
+from ecommerce_dw import roles
 from ecommerce_dw.db import MIGRATION_LOCK, sqlalchemy_url
 from ecommerce_dw.settings import Settings, get_settings
 
 
 def migrate(settings: Settings | None = None) -> str:
-    """Bring the warehouse database to the newest migration, in one transaction.
+    """Bring the warehouse database to the newest migration, in one transaction; lost schemas are made again.
 
     Returns:
         The revision it is at afterwards, e.g. `0001`.
@@ -40,6 +41,11 @@ def migrate(settings: Settings | None = None) -> str:
             config.attributes["connection"] = connection
             config.attributes["settings"] = settings
             command.upgrade(config, "head")
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            with driver.cursor() as cursor:
+                if roles.lost_schemas(cursor):
+                    roles.make_schemas(cursor)
         with engine.connect() as connection:
             current = MigrationContext.configure(
                 connection, opts={"version_table": "schema_migrations", "version_table_schema": "ops"}

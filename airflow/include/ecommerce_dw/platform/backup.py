@@ -6,6 +6,7 @@ A backup is a folder:
     warehouse/         pg_dump's directory format
     airflow/           the same, of Airflow's metadata
     decisions.jsonl    the journal
+    tombstones.jsonl   who was forgotten, as keyed hashes
 
 It is written beside, under a name that begins with a dot, and renamed; so what bears a backup's name is
 whole. Landing files and secrets are not in it (docs/production.md says what to keep).
@@ -34,6 +35,7 @@ import psycopg2.extensions
 from ecommerce_dw import db
 from ecommerce_dw.fingerprint import TableFingerprint, fingerprints_in
 from ecommerce_dw.loading.journal import journal_file
+from ecommerce_dw.loading.tombstones import tombstones_file
 from ecommerce_dw.platform import database
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.postgres import binaries_dir, port_is_free
@@ -44,6 +46,7 @@ FORMAT = 1
 
 MANIFEST = "manifest.json"
 JOURNAL = "decisions.jsonl"
+TOMBSTONES = "tombstones.jsonl"
 WAREHOUSE, METADATA = "warehouse", "airflow"
 
 #: Tables dumped, and restored, side by side.
@@ -232,6 +235,8 @@ def _write(settings: Settings, building: Path, folder: Path, *, has_metadata: bo
     journal = journal_file(settings)
     if journal.exists():
         shutil.copyfile(journal, building / JOURNAL)
+    if (tombstones := tombstones_file(settings)).exists():
+        shutil.copyfile(tombstones, building / TOMBSTONES)
     release = PROJECT_DIR.name if PROJECT_DIR.parent == settings.home / "releases" else None
     manifest = Manifest(
         format=FORMAT,

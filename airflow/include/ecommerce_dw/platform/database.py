@@ -8,10 +8,10 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2 import errors, sql
 
-from ecommerce_dw import db
+from ecommerce_dw import db, roles
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.postgres import EmbeddedPostgres, reachable_folder
-from ecommerce_dw.settings import ROLES, Settings
+from ecommerce_dw.settings import Settings
 
 #: Oldest PostgreSQL that works: the loader needs virtual generated columns and COPY's reject limit.
 MINIMUM_VERSION = 18
@@ -107,20 +107,21 @@ def prepare(settings: Settings) -> str:
 
 
 def set_role_passwords(settings: Settings) -> None:
-    """Give the warehouse's roles the passwords that are set now: the migration set those of its day."""
-    connection = connect(settings)
-    try:
-        with connection.cursor() as cursor:
-            for role in ROLES:
-                login, password = settings.role_login(role)
-                cursor.execute(
-                    sql.SQL("alter role {} {} password %s").format(
-                        sql.Identifier(login), sql.SQL("login" if role in settings.login_roles else "nologin")
-                    ),
-                    (password or None,),
-                )
-    finally:
-        connection.close()
+    """Make the warehouse's roles where missing, and give them the passwords that are set now.
+
+    Raises:
+        PlatformError: pii_reader has a password, and what it does would not be logged. It can't log in; the
+            others can.
+    """
+    with contextlib.closing(connect(settings)) as connection, connection.cursor() as cursor:
+        roles.make_roles(cursor, settings)
+        is_logged = roles.set_passwords(cursor, settings)
+    if roles.LOGGED in settings.login_roles and not is_logged:
+        raise PlatformError(
+            f"PII_READER_PASSWORD is set, and {settings.warehouse_user} may not have the server log what "
+            f"{roles.LOGGED} does, so that it can't log in. As an administrator run: alter role "
+            f"{roles.LOGGED} set log_statement to 'all'; Then run again. All else was done."
+        )
 
 
 def database_sizes(settings: Settings) -> dict[str, int]:

@@ -33,7 +33,7 @@ from ecommerce_dw.platform import database, orchestrator
 from ecommerce_dw.platform.certificates import read_certificates
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.postgres import port_is_free
-from ecommerce_dw.settings import PROJECT_DIR, Settings, is_url, secret_files, unreadable
+from ecommerce_dw.settings import OPTIONAL_ROLES, PROJECT_DIR, Settings, is_url, secret_files, unreadable
 
 #: Shorter secrets are weak (characters). The generated ones have 32 and more.
 SHORTEST_SECRET = 12
@@ -172,8 +172,7 @@ def check_secrets(settings: Settings) -> Iterator[Finding]:
 def _needed_secrets(settings: Settings) -> Iterator[str]:
     yield from ("WAREHOUSE_PASSWORD", "LOADER_PASSWORD", "TRANSFORMER_PASSWORD", "ANALYST_PASSWORD")
     yield "AIRFLOW_ADMIN_PASSWORD"
-    if settings.monitor_password.get_secret_value():
-        yield "MONITOR_PASSWORD"
+    yield from (f"{role.upper()}_PASSWORD" for role in OPTIONAL_ROLES if settings.role_login(role)[1])
     if settings.smtp_user:
         yield "SMTP_PASSWORD"
 
@@ -524,7 +523,8 @@ def check_airflow(settings: Settings, *, may_migrate: bool = False) -> Iterator[
 def check_alerts(settings: Settings) -> Iterator[Finding]:
     """There is a channel that reaches people, and its server answers."""
     has_mail = bool(settings.smtp_host and settings.alert_mail_to)
-    if not has_mail and not settings.alert_webhook_url:
+    webhook = settings.alert_webhook_url.get_secret_value()
+    if not has_mail and not webhook:
         yield Finding(
             "alert channel",
             "Nobody would be told that something is wrong.",
@@ -540,7 +540,7 @@ def check_alerts(settings: Settings) -> Iterator[Finding]:
         )
     if has_mail:
         yield from _check_mail(settings)
-    if settings.alert_webhook_url:
+    if webhook:
         yield from _check_webhook(settings)
 
 
@@ -568,7 +568,7 @@ def _check_mail(settings: Settings) -> Iterator[Finding]:
 
 def _check_webhook(settings: Settings) -> Iterator[Finding]:
     # Whoever has the address may post, so only its host is shown.
-    parts = urllib.parse.urlsplit(settings.alert_webhook_url)
+    parts = urllib.parse.urlsplit(settings.alert_webhook_url.get_secret_value())
     host = parts.hostname or ""
     if parts.scheme != "https" and host not in _LOOPBACK[1:]:
         yield Finding(

@@ -23,14 +23,18 @@ from packaging.version import Version
 from psycopg2 import errors, sql
 from rich.console import Console
 
-from ecommerce_dw import db, migrations
+from ecommerce_dw import db, migrations, roles
 from ecommerce_dw.fingerprint import TableFingerprint, fingerprints_in
+from ecommerce_dw.forgetting import rebuild
 from ecommerce_dw.loading import journal
+from ecommerce_dw.loading.erasure import apply_tombstones
+from ecommerce_dw.loading.tombstones import merge_tombstones
 from ecommerce_dw.platform import database, orchestrator
 from ecommerce_dw.platform.backup import (
     JOBS,
     JOURNAL,
     METADATA,
+    TOMBSTONES,
     WAREHOUSE,
     Backup,
     DatabasePart,
@@ -43,7 +47,7 @@ from ecommerce_dw.platform.backup import (
 from ecommerce_dw.platform.dev import only_one
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.platform.screen import Screen
-from ecommerce_dw.settings import ROLES, Settings
+from ecommerce_dw.settings import Settings
 
 #: Says of a database that a restore made it; what a killed one left is known by it.
 _OURS = "Made by ecommerce-dw restore; not in use."
@@ -140,7 +144,7 @@ def restore(
         replaced = [task for task in tasks if database.exists(task.server)]
         if replaced and not is_agreed:
             raise NotAgreedError(_question(settings, replaced, drop_old=drop_old))
-        _bring_roles(settings, tasks)
+        _bring_roles(tasks)
         made: list[_Task] = []
         try:
             for task in tasks:
@@ -159,6 +163,14 @@ def restore(
                 result.append(
                     f"The schemas are at migration {revision} (the backup: {tasks[0].part.revision})"
                 )
+            with screen.step("Forgetting who was forgotten") as result:
+                saved = folder / TOMBSTONES
+                if saved.exists():
+                    merge_tombstones(settings, saved.read_text(encoding="utf-8"))
+                blanked = apply_tombstones(tasks[0].restored)
+                if blanked:
+                    rebuild(tasks[0].restored, f"restore__{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S}")
+                result.append(f"Personal data of who was forgotten: blanked again in {blanked:,} rows")
             before_swap()
             with screen.step("Putting it in place") as result:
                 saved = folder / JOURNAL
@@ -309,14 +321,13 @@ def _plan(settings: Settings, backup: Backup) -> list[_Task]:
     return tasks
 
 
-def _bring_roles(settings: Settings, tasks: Sequence[_Task]) -> None:
-    """Make the warehouse's roles where they are missing, as the migration would.
+def _bring_roles(tasks: Sequence[_Task]) -> None:
+    """Make the warehouse's roles where they are missing.
 
     Raises:
         PlatformError: The backup gives something to a role that is none of ours and not there.
     """
-    passwords = dict(settings.role_login(role) for role in ROLES)
-    missing: list[tuple[_Task, str]] = []
+    missing: dict[str, list[_Task]] = {}
     for task in tasks:
         with contextlib.closing(_maintenance(task.server)) as connection, connection.cursor() as cursor:
             cursor.execute(
@@ -324,19 +335,17 @@ def _bring_roles(settings: Settings, tasks: Sequence[_Task]) -> None:
                 "where name not in (select rolname from pg_roles)",
                 (list(task.part.roles),),
             )
-            missing += [(task, name) for (name,) in cursor.fetchall()]
-    if unknown := sorted({name for _, name in missing if name not in passwords}):
+            for (name,) in cursor.fetchall():
+                missing.setdefault(name, []).append(task)
+    if unknown := sorted(set(missing) - set(roles.ALL)):
         statements = " ".join(f'create role "{name}";' for name in unknown)
         raise PlatformError(
             f"The backup gives tables or rights to roles that are not on this server: {', '.join(unknown)}. "
             f"Nothing was changed. As the owner run: {statements} Then run again."
         )
-    for task, name in missing:
-        with contextlib.closing(_maintenance(task.server)) as connection, connection.cursor() as cursor:
-            role = sql.Identifier(name)
-            cursor.execute(sql.SQL("create role {} login password %s").format(role), (passwords[name],))
-            owner = sql.Identifier(task.server.warehouse_user)
-            cursor.execute(sql.SQL("grant {} to {}").format(role, owner))
+    for server in {id(task): task.server for found in missing.values() for task in found}.values():
+        with contextlib.closing(_maintenance(server)) as connection, connection.cursor() as cursor:
+            roles.make_roles(cursor, server)
 
 
 def _create(task: _Task) -> None:

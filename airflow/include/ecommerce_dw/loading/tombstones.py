@@ -1,0 +1,152 @@
+"""Whom to forget, outside the database: a keyed hash for each person, which every load and restore asks.
+
+The hash says of a customer's id whether it is one of them, to who has the key, and names nobody to others.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ecommerce_dw.settings import Settings
+
+
+class TombstoneError(RuntimeError):
+    """The tombstones or their key can't be used; the message says why and what to do. Nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Tombstones:
+    """The people of whom nothing may come back.
+
+    Attributes:
+        hashes: Keyed hashes of source and customer id.
+        key: What they are made with; empty where there are none.
+    """
+
+    hashes: frozenset[str]
+    key: bytes
+
+    def __bool__(self) -> bool:
+        return bool(self.hashes)
+
+    def among(self, source: str, customers: Iterable[str]) -> list[str]:
+        """Those of a source's customer ids that are to be forgotten."""
+        if not self:
+            return []
+        return [each for each in customers if _hash(self.key, source, each) in self.hashes]
+
+
+def tombstones_file(settings: Settings) -> Path:
+    """Where they are."""
+    return settings.home / "erasure" / "tombstones.jsonl"
+
+
+def read_tombstones(settings: Settings) -> Tombstones:
+    """The tombstones of this installation.
+
+    Raises:
+        TombstoneError: Others can read them, a line is none, or the key is another one.
+    """
+    file = tombstones_file(settings)
+    if not file.exists():
+        return Tombstones(frozenset(), b"")
+    entries = _entries(_private_text(file), file)
+    key = _key(settings)
+    check = _key_check(key)
+    if any(entry["key_check"] != check for entry in entries):
+        raise TombstoneError(
+            f"The tombstones in {file} were made with another key. Set ERASURE_KEY to that one, or bring "
+            f"back {_key_file(settings)}. Nothing was changed."
+        )
+    return Tombstones(frozenset(entry["hash"] for entry in entries), key)
+
+
+def add_tombstone(settings: Settings, source: str, customer: str) -> None:
+    """Keep, on the disk, that a customer is to be forgotten; one who is there already stays."""
+    known = read_tombstones(settings)
+    if known.among(source, [customer]):
+        return
+    key = _key(settings, make=True)
+    entry = {
+        "hash": _hash(key, source, customer),
+        "key_check": _key_check(key),
+        "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    }
+    _append(tombstones_file(settings), [json.dumps(entry)])
+
+
+def merge_tombstones(settings: Settings, saved: str) -> int:
+    """Add those of a backup; how many this installation did not have."""
+    file = tombstones_file(settings)
+    known = _private_text(file).splitlines() if file.exists() else []
+    missing = [line for line in saved.splitlines() if line.strip() and line not in known]
+    if missing:
+        _entries("\n".join(missing), file)
+        _append(file, missing)
+    return len(missing)
+
+
+def _append(file: Path, lines: Iterable[str]) -> None:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, "".join(f"{line}\n" for line in lines).encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _entries(text: str, file: Path) -> list[dict[str, str]]:
+    entries = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+            entries.append({name: str(entry[name]) for name in ("hash", "key_check")})
+        except (ValueError, TypeError, KeyError) as error:
+            raise TombstoneError(f"{file}, line {number}: not a tombstone. Nothing was changed.") from error
+    return entries
+
+
+def _key_file(settings: Settings) -> Path:
+    return settings.home / "erasure" / "key"
+
+
+def _key(settings: Settings, *, make: bool = False) -> bytes:
+    """The key: setting ERASURE_KEY, else the one that was made once for this installation."""
+    if given := settings.erasure_key.get_secret_value():
+        return given.encode()
+    file = _key_file(settings)
+    if not file.exists():
+        if not make:
+            raise TombstoneError(
+                f"There are tombstones in {file.parent}, and no key to read them with: set ERASURE_KEY, or "
+                f"bring back {file}. Nothing was changed."
+            )
+        _append(file, [secrets.token_urlsafe(48)])
+    return _private_text(file).strip().encode()
+
+
+def _private_text(file: Path) -> str:
+    mode = file.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise TombstoneError(
+            f"{file} can be read by others (mode {mode:03o}). Nothing was changed. chmod 600 {file}"
+        )
+    return file.read_text(encoding="utf-8")
+
+
+def _hash(key: bytes, source: str, customer: str) -> str:
+    return hmac.new(key, f"{source}\0{customer}".encode(), hashlib.sha256).hexdigest()
+
+
+def _key_check(key: bytes) -> str:
+    """Tells one key from another, and nothing more."""
+    return hmac.new(key, b"key check", hashlib.sha256).hexdigest()[:16]

@@ -1,0 +1,330 @@
+"""Who is forgotten stays forgotten: in every table and file, after a replay, a restore, a late file."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import gzip
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from rich.console import Console
+
+from ecommerce_dw import db, pipeline
+from ecommerce_dw.fingerprint import fingerprint
+from ecommerce_dw.loading import load
+from ecommerce_dw.loading.decisions import accept
+from ecommerce_dw.loading.erasure import UnknownCustomerError, forget_customer
+from ecommerce_dw.loading.journal import last_decisions
+from ecommerce_dw.loading.tombstones import TombstoneError, read_tombstones, tombstones_file
+from ecommerce_dw.platform.backup import back_up
+from ecommerce_dw.platform.postgres import EmbeddedPostgres
+from ecommerce_dw.platform.restore import restore
+from ecommerce_dw.settings import Settings
+from shop_simulator import generate
+from tests.conftest import settings_for
+
+CUSTOMERS = "customers/dt=2026-03-01/customers.csv"
+EVENTS = "web_events/dt=2026-03-01/web_events.csv.gz"
+HEADER = (
+    "customer_id,first_name,last_name,email,phone,address,city,state,zip_code,country,registration_date,"
+    "customer_segment,birth_date,gender,acquisition_channel,marketing_opt_in,updated_at\r\n"
+)
+#: A record over two lines with marks in it; somebody else's; a value that does not load; a field too many.
+RECORDS = (
+    'C1,"Anna, Maria",Öz,anna@example.com,123,"Main ""St"" 1\nfloor 2",Oslo,,0123,NO,2025-01-01,,1990-01-01,'
+    "F,,true,2026-03-01 10:00:00",
+    'C2,Bob,"Li",bob@example.com,,,,,,NO,2025-01-01,,1990-01-01,M,,true,2026-03-01 10:00:00',
+    "C1,Anna,Öz,anna@example.com,123,x,Oslo,,0123,NO,2025-01-01,,1990-13-01,F,,true,2026-03-01 11:00:00",
+    "C1,Anna,of,Öz,anna@example.com,123,x,Oslo,,,NO,2025-01-01,,1990-01-01,F,,true,2026-03-01 12:00:00",
+)
+ERASED = (
+    "C1,,,,,,,,,,2025-01-01,,,,,true,2026-03-01 10:00:00",
+    RECORDS[1],
+    "C1,,,,,,,,,,2025-01-01,,**********,,,true,2026-03-01 11:00:00",
+    "C1,****,**,***,****************,***,*,****,,,**,**********,,**********,*,,****,*******************",
+)
+VISITS = (
+    "event_id,customer_id,session_id,event_type,product_id,event_timestamp,user_agent,ip_address,referrer,"
+    "page_url,device_type,country,city\n"
+    "E1,,S1,page_view,,2026-03-01 10:00:00,{agent},{ip},,/,desktop,NO,{city}\n"
+    "E2,C1,S1,page_view,,2026-03-01 10:01:00,{agent},{ip},,/,desktop,NO,{city}\n"
+    "E3,,S2,page_view,,2026-03-01 10:01:00,Mozilla,10.0.0.9,,/,desktop,NO,Bergen\n"
+)
+
+
+class Shop:
+    """A landing zone with a person in it, and the warehouse it is loaded into."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.landing = settings.landing("ecommerce")
+        self.deliver()
+        load(settings)
+
+    def deliver(self) -> None:
+        for path, content in (
+            (CUSTOMERS, (HEADER + "\r\n".join(RECORDS)).encode()),
+            (EVENTS, gzip.compress(VISITS.format(agent="Mozilla", ip="10.0.0.1", city="Oslo").encode())),
+        ):
+            (self.landing / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.landing / path).write_bytes(content)
+
+    def files(self) -> tuple[str, str]:
+        return (
+            (self.landing / CUSTOMERS).read_bytes().decode(),
+            gzip.decompress((self.landing / EVENTS).read_bytes()).decode(),
+        )
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        with db.transaction(settings=self.settings) as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall()
+
+    def is_forgotten(self) -> bool:
+        return found_in(self.settings, ["anna@example.com", "10.0.0.1", "floor 2", "Öz"]) == []
+
+
+def found_in(settings: Settings, values: list[str]) -> list[str]:
+    """The tables and files that have one of the values, in plain or as the bytes of a column."""
+    wanted = [f"%{text}%" for value in values for text in (value, value.encode().hex())]
+    found = []
+    with db.transaction(settings=settings) as cursor:
+        cursor.execute(
+            "select oid::regclass::text from pg_class where relkind in ('r', 'm') "
+            "and relnamespace::regnamespace::text !~ '^(pg_|information_schema)'"
+        )
+        for (table,) in cursor.fetchall():
+            cursor.execute(f"select exists (select from {table} as t where t::text like any(%s))", (wanted,))
+            if cursor.fetchone() == (True,):
+                found.append(table)
+    for file in sorted(settings.home.rglob("*")):
+        if file.is_file():
+            content = file.read_bytes()
+            content = gzip.decompress(content) if file.suffix == ".gz" else content
+            if any(value.encode() in content for value in values):
+                found.append(str(file))
+    return found
+
+
+@pytest.fixture
+def shop(settings: Settings) -> Shop:
+    return Shop(settings)
+
+
+def test_rows_rejects_and_files_lose_the_person_and_nothing_else(shop: Shop) -> None:
+    before = shop.query("select path, sha256, rows_read, rows_loaded from raw.load_ledger order by path")
+    (shop.landing / CUSTOMERS).chmod(0o640)
+    done = forget_customer(shop.settings, "C1")
+    assert (done.source, done.rows, done.rejected_rows) == ("ecommerce", 3, 2)
+    assert set(done.files) == {CUSTOMERS, EVENTS}
+    assert shop.is_forgotten()
+    assert shop.files() == (HEADER + "\r\n".join(ERASED), VISITS.format(agent="", ip="", city=""))
+    assert (shop.landing / CUSTOMERS).stat().st_mode & 0o777 == 0o640
+    after = shop.query("select path, sha256, rows_read, rows_loaded from raw.load_ledger order by path")
+    assert after == before
+    assert shop.query("select count(*) from raw.load_ledger where erased_at is null") == [(0,)]
+    assert shop.query("select source, cause, rows_blanked, rejected_rows_blanked from ops.erasures") == [
+        ("ecommerce", "request", 3, 2)
+    ]
+    assert shop.query("select customer_id, email from raw.ecommerce__customers order by 1") == [
+        ("C1", None),
+        ("C2", "bob@example.com"),
+    ]
+    keys = shop.query("select entity, keys ->> 'customer_id', keys ->> 'event_id' from raw.removed_keys")
+    assert sorted(keys, key=str) == [
+        ("customers", "C1", None), ("web_events", None, "E1"), ("web_events", None, "E2"),
+    ]  # fmt: skip
+
+
+def test_the_rewritten_files_are_not_taken_for_changed_ones(shop: Shop) -> None:
+    forget_customer(shop.settings, "C1")
+    again = load(shop.settings)
+    assert (again.outcomes, again.files_skipped) == ((), 2)
+    assert {each.outcome for each in load(shop.settings, verify=True).outcomes} == {"unchanged"}
+    # Once more does nothing more.
+    assert forget_customer(shop.settings, "C1").files == ()
+
+
+def test_a_file_that_is_delivered_again_is_erased_as_it_loads(shop: Shop) -> None:
+    forget_customer(shop.settings, "C1")
+    erased = shop.files()
+    shop.deliver()
+    assert {each.outcome for each in load(shop.settings).outcomes} == {"loaded"}
+    assert shop.is_forgotten() and shop.files() == erased
+    assert load(shop.settings).files_skipped == 2
+    assert shop.query("select count(*) from ops.erasures where cause = 'load'") == [(2,)]
+
+
+def test_a_file_whose_rewriting_was_interrupted_is_rewritten_by_the_next_load(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_customer(shop.settings, "C1")
+    shop.deliver()
+    with monkeypatch.context() as context:
+        context.setattr("ecommerce_dw.loading.loader.erasure.rewrite_files", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            load(shop.settings)
+    assert not shop.is_forgotten()
+    load(shop.settings)
+    assert shop.is_forgotten()
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_replay_from_the_files_rejects_what_was_rejected(shop: Shop, make_settings: Any) -> None:
+    forget_customer(shop.settings, "C1")
+    counts = "select path, rows_read, rows_loaded, rows_rejected from raw.load_ledger order by path"
+    lost = make_settings(ecommerce_dw_home=shop.settings.home)
+    load(lost)
+    replayed = Shop.__new__(Shop)
+    replayed.settings = lost
+    assert replayed.query(counts) == shop.query(counts)
+    assert found_in(lost, ["anna@example.com", "10.0.0.1"]) == []
+
+
+def test_what_was_decided_about_a_file_holds_for_the_rewritten_one(
+    settings: Settings, make_settings: Any
+) -> None:
+    file = settings.landing("ecommerce") / CUSTOMERS
+    file.parent.mkdir(parents=True)
+    bad = RECORDS[2].replace("C1", "C{}")
+    file.write_text(HEADER + RECORDS[1] + "\r\n" + "\r\n".join(bad.format(n) for n in range(11, 40)))
+    load(settings)
+    accept(settings, CUSTOMERS)
+    load(settings)
+    assert forget_customer(settings, "C2").rejected_rows == 0
+    assert last_decisions(settings)["ecommerce", CUSTOMERS].decision == "accept"
+    lost = make_settings(ecommerce_dw_home=settings.home)
+    assert [each.outcome for each in load(lost).outcomes] == ["loaded"]
+
+
+def test_who_is_unknown_or_known_twice_is_told(shop: Shop) -> None:
+    with pytest.raises(UnknownCustomerError, match="No row of any source has the customer C9"):
+        forget_customer(shop.settings, "C9")
+    with pytest.raises(UnknownCustomerError, match="There is no source nowhere"):
+        forget_customer(shop.settings, "C1", source="nowhere")
+    assert not tombstones_file(shop.settings).exists()
+
+
+def test_tombstones_name_nobody_and_are_asked_for_only_in_private(shop: Shop) -> None:
+    forget_customer(shop.settings, "C1")
+    file = tombstones_file(shop.settings)
+    assert "C1" not in file.read_text() and file.stat().st_mode & 0o777 == 0o600
+    tombstones = read_tombstones(shop.settings)
+    assert tombstones.among("ecommerce", ["C1", "C2"]) == ["C1"]
+    assert tombstones.among("sales", ["C1"]) == []
+    other = shop.settings.model_copy(update={"erasure_key": SecretStr("another key")})
+    with pytest.raises(TombstoneError, match="another key"):
+        load(other)
+    file.chmod(0o644)
+    with pytest.raises(TombstoneError, match=r"can be read by others \(mode 644\).*chmod 600"):
+        load(shop.settings)
+
+
+# ------------------------------------------------------------------------------------ the whole warehouse
+
+
+@pytest.fixture
+def site(postgres: EmbeddedPostgres, template_database: str, tmp_path: Path) -> Iterator[Settings]:
+    """A built and published warehouse of four days, in a database that may be dropped and restored."""
+    name = "forgetting_dw"
+    postgres.execute(f"create database {name} template {template_database} strategy file_copy")
+    settings = settings_for(
+        postgres, name, tmp_path / "home", backup_dir=tmp_path / "backups", airflow_db="forgetting_none"
+    )
+    generate(settings.landing("ecommerce"), first=dt.date(2026, 1, 30), last=dt.date(2026, 2, 2), scale=1.0)
+    run(settings, "first")
+    yield settings
+    with (
+        contextlib.closing(
+            db.connect(settings=settings.model_copy(update={"warehouse_db": "postgres"}))
+        ) as c,
+        c.cursor() as cursor,
+    ):
+        cursor.execute("select datname from pg_database where datname ~ '^forgetting'")
+        names = [each for (each,) in cursor.fetchall()]
+    for each in names:
+        postgres.execute(f'drop database "{each}" with (force)')
+
+
+def run(settings: Settings, run_id: str) -> None:
+    pipeline.load_step(run_id=run_id, business_date=None, settings=settings)
+    for layer in ("staging", "warehouse", "marts"):
+        pipeline.build_step(layer, run_id=run_id, settings=settings)
+    pipeline.publish_step(run_id=run_id, settings=settings)
+
+
+def values_of(settings: Settings, customer: str) -> list[str]:
+    """What says who the customer is, as far as nobody else has it too."""
+    columns = ("last_name", "email", "phone", "address")
+    with db.transaction(settings=settings) as cursor:
+        values: list[str] = []
+        for column in columns:
+            cursor.execute(
+                f"select distinct {column} from raw.ecommerce__customers as mine where customer_id = %(who)s "
+                f"and length({column}) > 4 and not exists (select from raw.ecommerce__customers as other "
+                f"where other.customer_id <> %(who)s and strpos(other::text, mine.{column}) > 0)",
+                {"who": customer},
+            )
+            values += [value for (value,) in cursor.fetchall()]
+    return values
+
+
+@pytest.mark.slow
+def test_a_forgotten_customer_is_nowhere_after_a_replay_and_a_restore(
+    site: Settings, postgres: EmbeddedPostgres, template_database: str
+) -> None:
+    with db.transaction(settings=site) as cursor:
+        cursor.execute(
+            "select customer_id from warehouse.fact_orders join raw.ecommerce__customers using (customer_id) "
+            "where email is not null and source_system = 'ecommerce' "
+            "group by 1 order by count(*) desc, 1 limit 1"
+        )
+        (customer,) = cursor.fetchone() or ("",)
+        cursor.execute("select sum(net_amount)::text, count(*) from marts.sales_summary")
+        money = cursor.fetchone()
+    values = values_of(site, customer)
+    assert len(values) >= 2 and len(found_in(site, values)) >= 4  # raw, warehouse, marts, a landed file
+    backup = back_up(site, site.home.parent / "a backup")
+
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("ecommerce-dw")), "forget-customer", customer],
+        env=os.environ | site.environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(done.stdout)
+    assert found_in(site, values) == []
+    with db.transaction(settings=site) as cursor:
+        cursor.execute("select sum(net_amount)::text, count(*) from marts.sales_summary")
+        assert cursor.fetchone() == money
+    after = fingerprint(site)
+
+    # from raw, in full: what the incremental run made of it
+    for layer in ("staging", "warehouse", "marts"):
+        pipeline.load_step(run_id=f"full {layer}", business_date=None, is_full_refresh=True, settings=site)
+        pipeline.build_step(layer, run_id=f"full {layer}", settings=site)
+    pipeline.publish_step(run_id="full marts", settings=site)
+    assert fingerprint(site) == after
+
+    # from the backup that was taken before
+    restore(site, backup.folder, Console(quiet=True), is_agreed=True, drop_old=True)
+    assert found_in(site, values) == []
+    assert fingerprint(site) == after
+
+    # from the landing zone
+    postgres.execute(f"drop database {site.warehouse_db} with (force)")
+    postgres.execute(f"create database {site.warehouse_db} template {template_database} strategy file_copy")
+    run(site, "from the files")
+    assert found_in(site, values) == []
+    assert fingerprint(site) == after
