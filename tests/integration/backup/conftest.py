@@ -169,6 +169,7 @@ def few_tables(postgres: EmbeddedPostgres, template_database: str) -> str:
             reset role;
             create table marts.sales_summary as select sum(total) as gross from warehouse.fact_orders;
             alter table marts.sales_summary owner to publisher;
+            grant select on marts.sales_summary to transformer;
             """
         )
     return name

@@ -26,6 +26,7 @@ from ecommerce_dw.loading.tombstones import TombstoneError, read_tombstones, tom
 from ecommerce_dw.platform.backup import back_up
 from ecommerce_dw.platform.postgres import EmbeddedPostgres
 from ecommerce_dw.platform.restore import restore
+from ecommerce_dw.runs import close_run
 from ecommerce_dw.settings import Settings
 from shop_simulator import generate
 from tests.conftest import settings_for
@@ -261,6 +262,8 @@ def run(settings: Settings, run_id: str) -> None:
     for layer in ("staging", "warehouse", "marts"):
         pipeline.build_step(layer, run_id=run_id, settings=settings)
     pipeline.publish_step(run_id=run_id, settings=settings)
+    with contextlib.closing(db.connect("transformer", settings=settings)) as connection:
+        close_run(connection, run_id, is_success=True)
 
 
 def values_of(settings: Settings, customer: str) -> list[str]:
