@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable, Iterator
 
 import pytest
+from pydantic import SecretStr
 
 from ecommerce_dw import db
 from ecommerce_dw.alerts import ChannelError, Evaluation, Message, evaluate, send_waiting
@@ -209,6 +210,11 @@ def settings(make_settings: Callable[..., Settings], inbox: Inbox, hook: Hook) -
     )
 
 
+def posting_to(settings: Settings, port: int) -> Settings:
+    """The same with the webhook of another receiver."""
+    return settings.model_copy(update={"alert_webhook_url": SecretStr(f"http://127.0.0.1:{port}/")})
+
+
 def incident(settings: Settings, *failed: str, succeeded: tuple[str, ...] = ()) -> Evaluation:
     return evaluate(settings, "run", task_failures=failed, task_successes=succeeded)
 
@@ -251,7 +257,7 @@ def test_an_alert_waits_for_a_webhook_and_mail_does_not_wait_for_it(
     settings: Settings, inbox: Inbox, hook: Hook, phase: str, how: str
 ) -> None:
     with peer(web_server(phase, how)) as server:
-        broken = settings.model_copy(update={"alert_webhook_url": f"http://127.0.0.1:{server.port}/"})
+        broken = posting_to(settings, server.port)
         with within(TIMEOUT + SLACK):
             incident(broken, "load")
         assert (len(inbox.mails), len(hook.posts)) == (1, 0)
@@ -300,7 +306,7 @@ def test_an_alert_that_is_refused_each_time_holds_up_no_other(settings: Settings
 def test_an_alert_on_which_the_peer_breaks_off_each_time_holds_up_no_other(settings: Settings) -> None:
     """A peer that is not there is asked once a time; what was tried least goes first."""
     with peer(web_server("request", "closes")) as server:
-        broken = settings.model_copy(update={"alert_webhook_url": f"http://127.0.0.1:{server.port}/"})
+        broken = posting_to(settings, server.port)
         incident(broken, "load", "publish")
         assert delivered(settings, "webhook") == [("failed", 1), ("pending", 0)]
         send_waiting(broken)
