@@ -1,8 +1,8 @@
 """Connections to the warehouse and its locks: who waits, how long, and what they are told.
 
 Locks are taken in one order: the run lock, the transform lock, the lock of erasures, files by their keys, raw
-tables' changes, rows and tables, the transform lock shared, load ids. `docs/decisions/0024-faults.md` says why
-no circle remains.
+tables' changes, rows and tables, the transform lock shared, load ids. `docs/decisions/0024-faults.md` says
+why no circle remains.
 """
 
 from __future__ import annotations
@@ -256,30 +256,33 @@ def users_of(settings: Settings, *schemas: str) -> str:
         settings: Whose warehouse.
         schemas: Only tables of these; none: of all but the server's own.
     """
-    with transaction("owner", settings=settings) as cursor:
-        cursor.execute(
-            """
-            select a.pid, a.usename, a.application_name, a.xact_start,
-                string_agg(distinct n.nspname || '.' || c.relname, ', ')
-            from pg_locks as l
-            join pg_class as c on c.oid = l.relation and c.relkind in ('r', 'p', 'v', 'm')
-            join pg_namespace as n on n.oid = c.relnamespace
-            join pg_stat_activity as a on a.pid = l.pid
-            where l.granted and a.pid <> pg_backend_pid() and a.datname = current_database()
-                and n.nspname !~ '^(pg_|information_schema$)'
-                and (%(schemas)s::text[] = '{}' or n.nspname = any(%(schemas)s::text[]))
-            group by a.pid, a.usename, a.application_name, a.xact_start
-            order by a.xact_start nulls last
-            limit 5
-            """,
-            {"schemas": list(schemas)},
-        )
-        users = "; ".join(
-            f"pid {pid} ({user}, {name or 'no name'})"
-            + (f" since {since:%H:%M:%S} UTC" if since else "")
-            + f": {tables if len(tables) < 200 else tables[:200] + ' …'}"
-            for pid, user, name, since, tables in cursor
-        )
+    try:
+        with transaction("owner", settings=settings) as cursor:
+            cursor.execute(
+                """
+                select a.pid, a.usename, a.application_name, a.xact_start,
+                    string_agg(distinct n.nspname || '.' || c.relname, ', ')
+                from pg_locks as l
+                join pg_class as c on c.oid = l.relation and c.relkind in ('r', 'p', 'v', 'm')
+                join pg_namespace as n on n.oid = c.relnamespace
+                join pg_stat_activity as a on a.pid = l.pid
+                where l.granted and a.pid <> pg_backend_pid() and a.datname = current_database()
+                    and n.nspname !~ '^(pg_|information_schema$)'
+                    and (%(schemas)s::text[] = '{}' or n.nspname = any(%(schemas)s::text[]))
+                group by a.pid, a.usename, a.application_name, a.xact_start
+                order by a.xact_start nulls last
+                limit 5
+                """,
+                {"schemas": list(schemas)},
+            )
+            users = "; ".join(
+                f"pid {pid} ({user}, {name or 'no name'})"
+                + (f" since {since:%H:%M:%S} UTC" if since else "")
+                + f": {tables if len(tables) < 200 else tables[:200] + ' …'}"
+                for pid, user, name, since, tables in cursor
+            )
+    except psycopg2.Error as error:  # who asks has an error to tell of, which this one must not hide
+        return f"unknown, the server does not tell ({str(error).strip()})"
     return users or "nobody any more"
 
 
@@ -287,7 +290,8 @@ def _describe_holders(
     cursor: psycopg2.extensions.cursor, keys: Sequence[int], name: str, settings: Settings | None
 ) -> str:
     if settings is not None:
-        with transaction("owner", settings=settings) as as_owner:
+        # Where the owner can't ask, who waits does, below: the lock's error matters more.
+        with contextlib.suppress(psycopg2.Error), transaction("owner", settings=settings) as as_owner:
             return _describe_holders(as_owner, keys, name, None)
     # A key's two halves are columns of their own.
     cursor.execute(

@@ -360,6 +360,10 @@ def test_a_reader_in_the_way_of_a_new_column_is_named(
             match=r"0\.2 s.*\(analyst, a dashboard\) since \d\d:\d\d:\d\d UTC: marts\.",
         ):
             publish(impatient, models=MODELS)
+        # Its own error is told also where the owner, who is asked, can't log in.
+        keyless = impatient.model_copy(update={"warehouse_user": "nobody_of_this_name"})
+        with pytest.raises(PublishError, match=r"0\.2 s.* In use by: unknown, the server does not tell"):
+            publish(keyless, models=MODELS)
     reader.close()
     assert republish().tables[0].notes == ("column orders added",)
 
@@ -368,8 +372,8 @@ def test_a_publication_waits_for_the_transform_lock_and_names_its_holder(
     make_settings: Callable[..., Settings],
 ) -> None:
     settings = make_settings(lock_wait_seconds=0.2)
-    with (
-        db.transform_lock(holder="build warehouse", settings=settings),
-        pytest.raises(db.LockHeldError, match="build warehouse"),
-    ):
-        publish(settings, models=[])
+    keyless = settings.model_copy(update={"warehouse_user": "nobody_of_this_name"})
+    with db.transform_lock(holder="build warehouse", settings=settings):
+        for each in (settings, keyless):  # also where the owner, who is asked, can't log in
+            with pytest.raises(db.LockHeldError, match="build warehouse"):
+                publish(each, models=[])
