@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from ecommerce_dw import db
 from ecommerce_dw.cli import main
 from ecommerce_dw.platform.certificates import read_certificates
+from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.settings import Settings
 from tests.support.tls_server import TlsServer, tls_server
 
@@ -161,3 +162,43 @@ def test_what_cannot_be_is_told_and_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "authority.key").write_bytes(files["server.key"])
     assert "is not the key of the first certificate" in certificates(str(tmp_path), exit_code=1)
     assert (tmp_path / "server.crt").read_bytes() == files["server.crt"]
+
+
+@pytest.mark.parametrize("host", ["", "db.example.com:5432", "a,b", "[::1]", "dätabase", "https://db", "a b"])
+def test_what_is_no_host_gets_no_certificate(tmp_path: Path, host: str) -> None:
+    folder = tmp_path / "new"
+    said = certificates(str(folder), "--host", "localhost", "--host", host, exit_code=1)
+    assert "neither the name of a host" in said
+    assert not folder.exists()
+
+
+def test_hosts_of_each_kind_are_those_of_the_renewed_certificate(tmp_path: Path) -> None:
+    hosts = ("db_1", "*.example.com", f"{'a' * 60}.{'b' * 60}.example.com", "::1", "10.0.0.1")
+    said = certificates(str(tmp_path), *(part for host in hosts for part in ("--host", host)))
+    assert ", ".join(hosts) in said
+    assert ", ".join(hosts) in certificates(str(tmp_path))
+
+
+@pytest.mark.parametrize("days", ["3650", "4000000", "9999999999999"])
+def test_a_first_certificate_that_outlasts_any_authority_is_not_made(tmp_path: Path, days: str) -> None:
+    said = certificates(str(tmp_path / "new"), "--host", "localhost", "--days", days, exit_code=1)
+    assert f"before a certificate of {days} days would" in said
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    said = certificates(str(tmp_path / "file" / "certificates"), "--host", "localhost", exit_code=1)
+    assert f"{tmp_path}/file" in said
+
+
+def test_certificates_of_others_in_the_folder_are_told_of(tmp_path: Path) -> None:
+    """A chain is read by its first; one without names (an authority's) was not made here."""
+    certificates(str(tmp_path), "--host", "localhost")
+    server, authority = (tmp_path / "server.crt").read_bytes(), (tmp_path / "authority.crt").read_bytes()
+    (tmp_path / "server.crt").write_bytes(server + authority)
+    made = read_certificates(tmp_path)
+    assert made is not None and made.hosts == ("localhost",)
+    (tmp_path / "server.crt").write_bytes(authority)
+    with pytest.raises(PlatformError, match=r"server\.crt names no host"):
+        read_certificates(tmp_path)

@@ -53,7 +53,7 @@ def command(folder: Path | None, hosts: tuple[str, ...], days: int, is_new: bool
                 f"Copy {folder}/server.crt and server.key (mode 600, owned by the server's user) to where "
                 "its ssl_cert_file and ssl_key_file point, and `select pg_reload_conf()`: sessions go on."
             )
-    except PlatformError as error:
+    except (PlatformError, OSError) as error:
         raise click.ClickException(str(error)) from error
     ends = ", ".join(f"an authority until {end:%Y-%m-%d}" for end in made.authorities_until)
     click.echo(f"The certificate is for {', '.join(made.hosts)}, until {made.server_until:%Y-%m-%d}.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ from ecommerce_dw.platform.errors import PlatformError
 AUTHORITY_DAYS = 3650
 #: Clocks of server and clients may differ by this much.
 _CLOCK_SKEW = dt.timedelta(hours=1)
+
+#: A host's name, of which the first part may be `*`.
+_HOST_NAME = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.IGNORECASE)
 
 _AUTHORITY_KEY, _AUTHORITY, _SERVER_KEY, _SERVER = (
     "authority.key",
@@ -59,8 +63,13 @@ def read_certificates(folder: Path) -> Certificates | None:
     """
     if not (folder / _SERVER).exists():
         return None
-    [server], authorities = _read(folder / _SERVER), _read(folder / _AUTHORITY)
-    names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    server, authorities = _read(folder / _SERVER)[0], _read(folder / _AUTHORITY)
+    try:
+        names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError) as error:
+        raise PlatformError(
+            f"{folder / _SERVER} names no host, so it was not made here: {error}. Nothing was changed."
+        ) from error
     return Certificates(
         folder,
         tuple(str(name.value) for name in names),
@@ -80,7 +89,7 @@ def make_certificates(folder: Path, hosts: Sequence[str], days: int) -> Certific
         days: How long it lasts.
 
     Raises:
-        PlatformError: No hosts are known, the authority would end before it, or a file is broken.
+        PlatformError: No hosts are known, one is none, the authority would end before it, or a file is broken.
     """
     before = read_certificates(folder)
     hosts = tuple(dict.fromkeys(hosts)) or (before.hosts if before else ())
@@ -88,6 +97,12 @@ def make_certificates(folder: Path, hosts: Sequence[str], days: int) -> Certific
         raise PlatformError(
             "There is no certificate to renew: say with --host what clients know the server by. "
             "Nothing was made."
+        )
+    alternatives = [_host(host) for host in hosts]
+    if days >= AUTHORITY_DAYS:
+        raise PlatformError(
+            f"An authority lasts {AUTHORITY_DAYS} days; it ends before a certificate of {days} days would. "
+            "Nothing was changed. Give fewer --days."
         )
     if not (folder / _AUTHORITY).exists():
         _make_authority(folder, trusted=())
@@ -103,7 +118,7 @@ def make_certificates(folder: Path, hosts: Sequence[str], days: int) -> Certific
     certificate = (
         _builder(_name(hosts[0]), server_key.public_key(), end)
         .issuer_name(authority.subject)
-        .add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
@@ -137,7 +152,7 @@ def drop_old_authority(folder: Path) -> Certificates:
     """
     _need_authorities(folder, 2, "There is no old authority.")
     authority, _ = _signing_authority(folder)
-    [server] = _read(folder / _SERVER)
+    server = _read(folder / _SERVER)[0]
     try:
         server.verify_directly_issued_by(authority)
     except (ValueError, TypeError, InvalidSignature) as error:
@@ -260,6 +275,11 @@ def _host(text: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(text))
     except ValueError:
+        if not _HOST_NAME.fullmatch(text):
+            raise PlatformError(
+                f"{text!r} is neither the name of a host (without a port, in ASCII) nor an IP address. "
+                "Nothing was changed."
+            ) from None
         return x509.DNSName(text)
 
 
