@@ -35,6 +35,8 @@ Role = Literal["owner", "loader", "transformer", "analyst", "monitor", "pii_read
 ROLES: tuple[Role, ...] = ("loader", "transformer", "analyst", "monitor", "pii_reader", "api")
 #: Those that can log in only where they have a password.
 OPTIONAL_ROLES: tuple[Role, ...] = ("monitor", "pii_reader", "api")
+#: Longest wait for a lock that the server can count (s, rounded): 23 days.
+_LONGEST_WAIT = 2_000_000
 Environment = Literal["development", "production"]
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
@@ -169,23 +171,27 @@ class Settings(BaseSettings):
     lock_wait_seconds: float = Field(
         default=600.0,
         gt=0,
+        le=_LONGEST_WAIT,
         description="Longest wait for a lock, of a run, a file, a table or a row, before the holder is named "
         "(s).",
     )
     table_lock_wait_seconds: float = Field(
         default=15.0,
         gt=0,
+        le=_LONGEST_WAIT,
         description="Longest wait for a table in use where everybody behind waits, too: a publication that "
         "adds a column, a migration, a vacuum; and of a backup (s).",
     )
     connect_timeout_seconds: int = Field(
-        default=10, ge=2, description="Longest wait for the server to take a connection (s)."
+        default=10, ge=2, le=3600, description="Longest wait for the server to take a connection (s)."
     )
     network_timeout_seconds: int = Field(
         default=60,
         ge=6,
+        le=3600,
         description="Longest silence of the server's machine, or the way to it, until a connection counts as "
-        "broken (s). A query may take longer.",
+        "broken (s). A query may take longer; but of the rows of a load the server has to take some "
+        "meanwhile.",
     )
 
     # Airflow
@@ -300,12 +306,14 @@ class Settings(BaseSettings):
     alert_timeout_seconds: float = Field(
         default=5.0,
         gt=0,
+        le=3600,
         description="Longest time for handing an alert to a channel, from the first look at its address to "
         "its answer (s).",
     )
     alert_retry_seconds: float = Field(
         default=60.0,
         ge=0,
+        le=21_600,
         description="Pause before an alert that a channel did not take is tried again (s); it doubles with "
         "each try, up to 6 hours, for 7 days.",
     )

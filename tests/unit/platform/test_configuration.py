@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from ecommerce_dw.platform.configuration import (
     airflow_home,
@@ -119,3 +120,23 @@ def test_ui_login_is_the_one_that_is_shown(settings: Settings) -> None:
 )
 def test_last_interval_is_the_schedules(now: str, logical_date: str) -> None:
     assert last_interval(dt.datetime.fromisoformat(now)) == dt.datetime.fromisoformat(logical_date)
+
+
+@pytest.mark.parametrize(
+    ("name", "greatest"),
+    [
+        ("lock_wait_seconds", 2_000_000),
+        ("table_lock_wait_seconds", 2_000_000),
+        ("connect_timeout_seconds", 3600),
+        ("network_timeout_seconds", 3600),
+        ("alert_timeout_seconds", 3600),
+        ("alert_retry_seconds", 21_600),
+    ],
+)
+def test_waits_that_no_server_or_socket_can_count_are_refused(name: str, greatest: int) -> None:
+    for value in ("-1", str(greatest + 1), "inf", "nan"):
+        with pytest.raises(ValidationError, match=name):
+            Settings(_env_file=None, **{name: value})
+    settings = Settings(_env_file=None, **{name: greatest})
+    in_milliseconds = (settings.lock_timeout, settings.table_lock_timeout)
+    assert all(int(value.removesuffix("ms")) < 2**31 for value in in_milliseconds)
