@@ -89,7 +89,8 @@ def make_certificates(folder: Path, hosts: Sequence[str], days: int) -> Certific
         days: How long it lasts.
 
     Raises:
-        PlatformError: No hosts are known, one is none, the authority would end before it, or a file is broken.
+        PlatformError: No hosts are known, one is none, the authority ends before it would, or a file is
+            broken.
     """
     before = read_certificates(folder)
     hosts = tuple(dict.fromkeys(hosts)) or (before.hosts if before else ())
