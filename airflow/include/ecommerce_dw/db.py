@@ -1,8 +1,8 @@
 """Connections to the warehouse and its locks: who waits, how long, and what they are told.
 
 Locks are taken in one order: the run lock, the transform lock, the lock of erasures, files by their keys, raw
-tables' changes, rows and tables, the transform lock shared, load ids. `docs/decisions/0024-faults.md` says
-why no circle remains.
+tables' changes, rows and tables, the transform lock shared, load ids. docs/decisions/0024-faults.md says why
+no circle remains.
 """
 
 from __future__ import annotations
