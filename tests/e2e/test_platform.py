@@ -267,6 +267,7 @@ def test_everything_made_is_under_the_home(running: Checkout) -> None:
     assert strays == []
 
 
+@pytest.mark.slow
 def test_interrupted_dev_goes_on_with_the_next(running: Checkout) -> None:
     running.run("stop")
     first = running.start("dev")

@@ -26,6 +26,8 @@ from tests.support.monitoring import targets
 from tests.support.raw_rows import RawRows, order
 from tests.support.two_shops import load_two_shops
 
+pytestmark = pytest.mark.slow  # a warehouse of four nights
+
 POSTGRES = "grafana-postgresql-datasource"
 QUERIES = dict(targets(POSTGRES))
 NIGHTS = [dt.date(2026, 3, day) for day in (6, 7, 8, 9)]

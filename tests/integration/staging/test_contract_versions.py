@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from ecommerce_dw.loading import load
 from ecommerce_dw.settings import PROJECT_DIR
 from tests.integration.staging.conftest import Staging
@@ -14,6 +16,7 @@ PRODUCTS = "product_id,product_name,price,cost,is_active,created_date,updated_at
 ITEMS = "order_item_id,order_id,product_id,quantity,unit_price,discount_amount,line_total,created_at"
 
 
+@pytest.mark.slow
 def test_rows_of_both_versions_go_through_staging(
     make_staging: Callable[..., Staging], tmp_path: Path
 ) -> None:

@@ -7,12 +7,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from ecommerce_dw.contracts.derived import sync
 from ecommerce_dw.contracts.reader import read_contracts
 from ecommerce_dw.settings import PROJECT_DIR
 from tests.integration.staging.conftest import SMALL, Staging
 
 
+@pytest.mark.slow
 def test_a_shop_is_added_by_two_folders(make_staging: Callable[..., Staging], tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     contracts = checkout / "contracts"
