@@ -189,6 +189,11 @@ def _explained(settings: Settings) -> Iterator[None]:
             f"{db.users_of(settings, MARTS)}. Nothing was published. Let those sessions end, then run "
             "`ecommerce-dw publish` again (setting TABLE_LOCK_WAIT_SECONDS changes the wait)."
         ) from error
+    except psycopg2.errors.DependentObjectsStillExist as error:
+        raise PublishError(
+            f"{' '.join(str(error).split())} Nothing was published. Let those views read "
+            f"schema {MARTS}, or drop them, then publish again."
+        ) from error
     except psycopg2.errors.InsufficientPrivilege as error:
         raise PublishError(
             f"{str(error).splitlines()[0]}. Role {roles.PUBLISHER} must own the tables of {MARTS}, and it or "
@@ -368,10 +373,10 @@ class _Publication:
         counts = self._change_rows(table, build, is_full)
         if mart is not None:
             self._require(table, build, mart)
-            self._remake_views(table, views)
         self._carry_comments(table, build)
         if self._carry_grants(table) or notes:
             self.cursor.execute("select ops.mask(to_regclass(%s))", (f'{MARTS}."{table}"',))
+        self._remake_views(table, views)  # they may read the masked one
         self.cursor.execute(
             """
             insert into ops.publications (run_id, load_id_to, table_name, is_full,
@@ -496,12 +501,12 @@ class _Publication:
         notes: list[str] = []
         changes = _reshaping(build, mart)
         views = self._dependent_views(table) if changes else []
-        if changes:
-            self._execute("drop view if exists {masked}", table, masked=sql.Identifier(MASKED, table))
         for view in reversed(views):
             self._become(view.owner)
             self.cursor.execute(sql.SQL("drop {} {}").format(sql.SQL(view.kind), sql.SQL(view.name)))
         self._become(roles.PUBLISHER)
+        if changes:
+            self._execute("drop view if exists {masked}", table, masked=sql.Identifier(MASKED, table))
         if build.key != mart.key:
             # Without a common key no row can be matched: all of them are written anew.
             self._execute("delete from {mart}", table)

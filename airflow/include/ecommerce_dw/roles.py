@@ -89,11 +89,18 @@ begin
     join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
     where c.oid = relation
     group by c.oid, c.relname, n.nspname;
-    execute format('drop view if exists masked.%I', name);
     if not is_masked then
+        execute format('drop view if exists masked.%I', name);
         return;
     end if;
-    execute format('create view masked.%I as select %s from %s', name, columns, relation);
+    columns := format('view masked.%I as select %s from %s', name, columns, relation);
+    begin  -- others may read it
+        execute 'create or replace ' || columns;
+    exception when invalid_table_definition then  -- a column is gone, or another type
+        execute format('drop view masked.%I', name);
+        execute 'create ' || columns;
+    end;
+    execute format('revoke all on masked.%I from analyst, api, pii_reader', name);
     execute format(
         'comment on view masked.%I is %L', name, format('%s.%s without personal data.', parent, name)
     );

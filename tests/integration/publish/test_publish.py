@@ -262,6 +262,26 @@ def test_a_column_that_is_hidden_stays_hidden_and_is_masked(
     assert run("select to_regclass('masked.customer_amounts')") == [(None,)]
 
 
+def test_a_view_over_a_masked_one_lets_columns_come_and_go(
+    republish: Republish, run: Run, published: Settings
+) -> None:
+    run("revoke select on marts_build.customer_amounts from analyst")
+    run("grant select (source_system, customer_id, amount) on marts_build.customer_amounts to analyst")
+    republish()
+    with db.transaction(settings=published) as cursor:
+        cursor.execute("set local role publisher")
+        cursor.execute("create view marts.seen as select amount, note from masked.customer_amounts")
+    run("alter table marts_build.customer_amounts add column mail text")
+    republish()
+    assert run("select count(*), min(note) from marts.seen") == [(2000, "***")]
+    run("alter table marts_build.customer_amounts drop column mail")
+    republish(replace=True)
+    assert run("select count(*), min(note) from marts.seen") == [(2000, "***")]
+    run("grant select on marts_build.customer_amounts to analyst")
+    with pytest.raises(PublishError, match=r"marts\.seen.*masked\.customer_amounts"):
+        republish()
+
+
 def test_what_a_release_before_published_as_transformer_is_adopted(
     republish: Republish, run: Run, published: Settings
 ) -> None:

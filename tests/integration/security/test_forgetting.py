@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import errno
 import gzip
 import os
 import subprocess
@@ -18,11 +19,18 @@ from rich.console import Console
 
 from ecommerce_dw import db, pipeline
 from ecommerce_dw.fingerprint import fingerprint
-from ecommerce_dw.loading import load
-from ecommerce_dw.loading.decisions import accept
+from ecommerce_dw.loading import erasure, load
+from ecommerce_dw.loading.decisions import accept, withdraw
+from ecommerce_dw.loading.discover import LandedFile
 from ecommerce_dw.loading.erasure import UnknownCustomerError, forget_customer
 from ecommerce_dw.loading.journal import last_decisions
-from ecommerce_dw.loading.tombstones import TombstoneError, read_tombstones, tombstones_file
+from ecommerce_dw.loading.landing import LandingError, LocalLanding
+from ecommerce_dw.loading.tombstones import (
+    TombstoneError,
+    merge_tombstones,
+    read_tombstones,
+    tombstones_file,
+)
 from ecommerce_dw.platform.backup import back_up
 from ecommerce_dw.platform.postgres import EmbeddedPostgres
 from ecommerce_dw.platform.restore import restore
@@ -214,6 +222,83 @@ def test_who_is_unknown_or_known_twice_is_told(shop: Shop) -> None:
     with pytest.raises(UnknownCustomerError, match="There is no source nowhere"):
         forget_customer(shop.settings, "C1", source="nowhere")
     assert not tombstones_file(shop.settings).exists()
+
+
+def test_who_is_in_rejected_rows_alone_is_forgotten(shop: Shop) -> None:
+    file = shop.landing / CUSTOMERS
+    file.write_text(HEADER + "\r\n".join((RECORDS[1], RECORDS[2])))
+    (shop.landing / EVENTS).unlink()
+    load(shop.settings)
+    withdraw(shop.settings, EVENTS)
+    done = forget_customer(shop.settings, "C1")
+    assert (done.rows, done.rejected_rows, done.files) == (0, 3, (CUSTOMERS,))
+    assert found_in(shop.settings, ["anna@example.com"]) == []
+
+
+def test_a_file_that_cannot_be_read_keeps_no_other_from_being_rewritten(shop: Shop) -> None:
+    damaged = shop.landing / "customers/dt=2026-02-28/customers.csv.gz"
+    damaged.parent.mkdir()
+    damaged.write_bytes(gzip.compress(HEADER.encode())[:-9])
+    with pytest.raises(LandingError, match=r"2 files rewritten, but not these: .*02-28/.* is cut off"):
+        forget_customer(shop.settings, "C1")
+    damaged.unlink()
+    assert shop.is_forgotten()
+    assert forget_customer(shop.settings, "C1").files == ()
+
+
+def test_a_version_that_comes_while_a_file_is_rewritten_stays(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = (HEADER + RECORDS[1]).encode()
+    write = erasure._write
+
+    def deliver_meanwhile(path: Path, file: LandedFile, *rest: Any) -> None:
+        write(path, file, *rest)
+        if file.path == CUSTOMERS:
+            arriving = shop.landing / "arriving.tmp"
+            arriving.write_bytes(newer)
+            arriving.replace(shop.landing / CUSTOMERS)
+
+    with monkeypatch.context() as context:
+        context.setattr(erasure, "_write", deliver_meanwhile)
+        with pytest.raises(LandingError, match="delivered again while it was rewritten"):
+            forget_customer(shop.settings, "C1")
+    assert (shop.landing / CUSTOMERS).read_bytes() == newer
+
+
+def test_a_load_goes_on_where_a_file_cannot_be_rewritten(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    forget_customer(shop.settings, "C1")
+    shop.deliver()
+
+    def refuse(self: LocalLanding, path: str, file: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as context:
+        context.setattr(LocalLanding, "put", refuse)
+        assert load(shop.settings).files_loaded == 2
+    assert f"{CUSTOMERS} still has personal data of who is to be forgotten: Permission" in caplog.text
+    load(shop.settings)
+    assert shop.is_forgotten()
+
+
+def test_tombstones_of_a_backup_with_another_key_are_not_taken(shop: Shop, tmp_path: Path) -> None:
+    forget_customer(shop.settings, "C1")
+    saved = tombstones_file(shop.settings).read_text()
+    for given, message in (("another key", "with another key"), ("", "no key to read them with")):
+        other = settings_at(shop.settings, tmp_path / "elsewhere", given)
+        with pytest.raises(TombstoneError, match=message):
+            merge_tombstones(other, saved)
+        assert not read_tombstones(other)
+    key = (tombstones_file(shop.settings).parent / "key").read_text().strip()
+    other = settings_at(shop.settings, tmp_path / "elsewhere", key)
+    assert merge_tombstones(other, saved) == 1
+    assert read_tombstones(other).among("ecommerce", ["C1", "C2"]) == ["C1"]
+
+
+def settings_at(settings: Settings, home: Path, key: str) -> Settings:
+    return settings.model_copy(update={"ecommerce_dw_home": home, "erasure_key": SecretStr(key)})
 
 
 def test_tombstones_name_nobody_and_are_asked_for_only_in_private(shop: Shop) -> None:

@@ -20,6 +20,7 @@ from ecommerce_dw.ingest import (
     ingest,
 )
 from ecommerce_dw.loading.landing import LandingError
+from ecommerce_dw.loading.tombstones import TombstoneError
 from ecommerce_dw.one_process import RunIsGoingError
 from ecommerce_dw.pipeline import CheckFailedError
 from ecommerce_dw.settings import get_settings
@@ -53,7 +54,14 @@ def command(file: Path, source: str, as_json: bool) -> None:
             )
     except (UnusableFileError, LandingError) as error:
         _fail(2, str(error), as_json=as_json)
-    except (RefusedIngestError, RunIsGoingError, CheckFailedError, BuildError, LockHeldError) as error:
+    except (
+        RefusedIngestError,
+        TombstoneError,
+        RunIsGoingError,
+        CheckFailedError,
+        BuildError,
+        LockHeldError,
+    ) as error:
         _fail(1, str(error), as_json=as_json)
     except NoWarehouseError as error:
         _fail(3, str(error), as_json=as_json)

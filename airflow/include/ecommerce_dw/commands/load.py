@@ -13,6 +13,7 @@ import click
 
 from ecommerce_dw.loading import LoadSummary, load
 from ecommerce_dw.loading.landing import LandingError
+from ecommerce_dw.loading.tombstones import TombstoneError
 from ecommerce_dw.logs import about
 from ecommerce_dw.settings import get_settings
 
@@ -57,7 +58,7 @@ def command(
             )
         except LookupError as error:
             raise click.UsageError(str(error)) from error
-        except LandingError as error:
+        except (LandingError, TombstoneError) as error:
             raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(summary), default=str, indent=2))

@@ -351,8 +351,8 @@ def backup(folder: Path | None, as_json: bool) -> None:
         f"{taken.folder}: {taken.bytes / 1e6:.1f} MB, {rows:,} rows in {', '.join(taken.manifest.databases)}."
     )
     click.echo(
-        "Not in it, to be kept elsewhere: the landing zone, .env with its secrets, and secrets.json of the "
-        "home (Airflow's Fernet key)."
+        "Not in it, to be kept elsewhere: the landing zone, .env with its secrets, and of the home "
+        "secrets.json (Airflow's Fernet key) and erasure (the key of who was forgotten)."
     )
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from ecommerce_dw.db import LockHeldError
 from ecommerce_dw.loading.landing import LandingError
 from ecommerce_dw.loading.reload import Reload
+from ecommerce_dw.loading.tombstones import TombstoneError
 from ecommerce_dw.one_process import RunIsGoingError
 from ecommerce_dw.pipeline import CheckFailedError
 from ecommerce_dw.reprocess import plan, reprocess
@@ -62,7 +63,14 @@ def command(
                 done = reprocess(
                     settings, planned, run_id=run_id, progress=lambda step: status.update(f"{step} …")
                 )
-        except (LandingError, RunIsGoingError, CheckFailedError, BuildError, LockHeldError) as error:
+        except (
+            LandingError,
+            TombstoneError,
+            RunIsGoingError,
+            CheckFailedError,
+            BuildError,
+            LockHeldError,
+        ) as error:
             raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(json.dumps({"plan": planned.as_dict(), "done": done}, default=str))

@@ -23,7 +23,14 @@ from ecommerce_dw.contracts.model import Contract
 from ecommerce_dw.contracts.reader import read_contracts
 from ecommerce_dw.loading import journal
 from ecommerce_dw.loading.discover import LandedFile, discover
-from ecommerce_dw.loading.landing import Landing, LocalFile, landing_of
+from ecommerce_dw.loading.landing import (
+    FileForm,
+    Landing,
+    LandingError,
+    LocalFile,
+    UnreadableFileError,
+    landing_of,
+)
 from ecommerce_dw.loading.ledger import commit_with_load_ids, waiting_keys_table
 from ecommerce_dw.loading.personal import PERSON, VISIT, Eraser, People, erasable_columns, is_about_people
 from ecommerce_dw.loading.rejects import kept_keys, readable
@@ -79,7 +86,8 @@ def forget_customer(
         UnknownCustomerError: There is no such customer, or several.
         ecommerce_dw.loading.personal.UnerasableError: A contract requires what has to go.
         ecommerce_dw.loading.tombstones.TombstoneError: The tombstones can't be kept.
-        ecommerce_dw.loading.landing.LandingError: The landing zone cannot be reached; the rows are blanked.
+        ecommerce_dw.loading.landing.LandingError: The landing zone cannot be reached, or some of its files
+            not be read or rewritten; the rows, and the other files, are without the personal data.
         ecommerce_dw.db.LockHeldError: A load went on all the time allowed.
     """
     contracts = contracts if contracts is not None else read_contracts(settings.contracts_dir)
@@ -93,8 +101,13 @@ def forget_customer(
             counts, rejected = _blank(cursor, settings, about, people)
             _record(cursor, source, "request", sum(counts.values()), rejected)
             _commit(cursor, settings)
-        files = _rewrite_landed(connection, settings, contracts[source], about, people)
+        files, left = _rewrite_landed(connection, settings, contracts[source], about, people)
         _redact_outcomes(connection, customer)
+    if left:
+        raise LandingError(
+            f"The rows are blanked and {len(files):,} files rewritten, but not these: {'; '.join(left)}. Put "
+            "that right, then forget the customer again."
+        )
     return Erasure(source, sum(counts.values()), rejected, files, counts)
 
 
@@ -153,7 +166,10 @@ def rewrite_files(
     settings: Settings,
     contracts: Mapping[str, Mapping[str, Contract]],
 ) -> None:
-    """Take personal data out of landed files whose rows were blanked when they were loaded."""
+    """Take personal data out of landed files whose rows were blanked when they were loaded.
+
+    A file that cannot be read or rewritten is left for the next load, with a warning.
+    """
     tombstones = read_tombstones(settings)
     if not tombstones:
         return
@@ -169,8 +185,15 @@ def rewrite_files(
             continue
         landing = landing_of(settings, source)
         for file in discover(landing, entities).files:
-            if file.path in due:
+            if file.path not in due:
+                continue
+            try:
                 _rewrite(connection, settings, landing, file, tombstones)
+            except (UnreadableFileError, OSError) as error:
+                logger.warning(
+                    "%s still has personal data of who is to be forgotten: %s The next load tries again.",
+                    *(file.path, _told(error)),
+                )
 
 
 # ------------------------------------------------------------------------------------------- the database
@@ -197,7 +220,10 @@ def _source_of(
                     ),
                     (customer,),
                 )
-                if (cursor.fetchone() or (False,))[0]:
+                if (cursor.fetchone() or (False,))[0] or any(
+                    Eraser(contract, header, People()).whose(raw)[0] == customer.encode()
+                    for _, raw, _, header in _rejected(cursor, contract, None)
+                ):
                     found.append(name)
                     break
     if len(found) == 1:
@@ -409,16 +435,29 @@ def _rewrite_landed(
     contracts: Mapping[str, Contract],
     about: Sequence[Contract],
     people: People,
-) -> tuple[str, ...]:
-    """Rewrite every landed file that has something of the person, loaded or not."""
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Rewrite every landed file that has something of the person, loaded or not.
+
+    Returns:
+        The rewritten files, and what could not be looked at or rewritten, with the reason.
+    """
     if not about:
-        return ()
+        return (), ()
     landing = landing_of(settings, about[0].source)
-    rewritten = []
-    for file in discover(landing, contracts).files:
-        if file.contract in about and _rewrite(connection, settings, landing, file, people):
-            rewritten.append(file.path)
-    return tuple(rewritten)
+    zone = discover(landing, contracts)
+    rewritten: list[str] = []
+    left = [f"{path}: {reason}" for path, reason in zone.unreadable]
+    for file in zone.files:
+        try:
+            if file.contract in about and _rewrite(connection, settings, landing, file, people):
+                rewritten.append(file.path)
+        except (UnreadableFileError, OSError) as error:
+            left.append(f"{file.path}: {_told(error).rstrip('.')}")
+    return tuple(rewritten), tuple(left)
+
+
+def _told(error: UnreadableFileError | OSError) -> str:
+    return f"{error.strerror or error}." if isinstance(error, OSError) else str(error)
 
 
 def _rewrite(
@@ -479,12 +518,12 @@ def _rewrite(
             _write(new, file, start[: header.length], lines)
             is_changed = eraser.changed > 0
         if is_changed:
+            if _form_of(landing, file.path) != reader.form:  # a newer version must not be written over
+                raise UnreadableFileError(f"{file.location} was delivered again while it was rewritten.")
             _carry_decision(settings, source, file.path, entry, hash_file(LocalFile(new)))
             landing.put(file.path, new)
         if entry and (is_changed or isinstance(whose, Tombstones)):
-            opened = landing.at(file.path).open()
-            form = opened.form
-            opened.close()
+            form = _form_of(landing, file.path)
             cursor.execute(
                 "update raw.load_ledger set erased_at = coalesce(erased_at, clock_timestamp()), "
                 "erased_sha256 = %s, bytes = %s, modified_at = %s, etag = %s where file_id = %s",
@@ -493,6 +532,12 @@ def _rewrite(
     if is_changed:
         logger.info("%s was rewritten without the personal data of who is to be forgotten.", file.path)
     return is_changed
+
+
+def _form_of(landing: Landing, path: str) -> FileForm:
+    opened = landing.at(path).open()
+    opened.close()
+    return opened.form
 
 
 def _write(path: Path, file: LandedFile, start: bytes, content: Iterable[bytes]) -> None:

@@ -11,7 +11,7 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,14 +59,7 @@ def read_tombstones(settings: Settings) -> Tombstones:
     if not file.exists():
         return Tombstones(frozenset(), b"")
     entries = _entries(_private_text(file), file)
-    key = _key(settings)
-    check = _key_check(key)
-    if any(entry["key_check"] != check for entry in entries):
-        raise TombstoneError(
-            f"The tombstones in {file} were made with another key. Set ERASURE_KEY to that one, or bring "
-            f"back {_key_file(settings)}. Nothing was changed."
-        )
-    return Tombstones(frozenset(entry["hash"] for entry in entries), key)
+    return Tombstones(frozenset(entry["hash"] for entry in entries), _key_of(settings, entries))
 
 
 def add_tombstone(settings: Settings, source: str, customer: str) -> None:
@@ -84,12 +77,16 @@ def add_tombstone(settings: Settings, source: str, customer: str) -> None:
 
 
 def merge_tombstones(settings: Settings, saved: str) -> int:
-    """Add those of a backup; how many this installation did not have."""
+    """Add those of a backup; how many this installation did not have.
+
+    Raises:
+        TombstoneError: They were made with a key that is not here.
+    """
     file = tombstones_file(settings)
     known = _private_text(file).splitlines() if file.exists() else []
     missing = [line for line in saved.splitlines() if line.strip() and line not in known]
     if missing:
-        _entries("\n".join(missing), file)
+        _key_of(settings, _entries("\n".join(missing), file))
         _append(file, missing)
     return len(missing)
 
@@ -119,6 +116,18 @@ def _key_file(settings: Settings) -> Path:
     return settings.home / "erasure" / "key"
 
 
+def _key_of(settings: Settings, entries: Iterable[Mapping[str, str]]) -> bytes:
+    """The key, with which all the entries were made."""
+    key = _key(settings)
+    check = _key_check(key)
+    if any(entry["key_check"] != check for entry in entries):
+        raise TombstoneError(
+            f"The tombstones in {tombstones_file(settings)}, or of a backup, were made with another key. Set "
+            f"ERASURE_KEY to that one, or bring back {_key_file(settings)}. Nothing was changed."
+        )
+    return key
+
+
 def _key(settings: Settings, *, make: bool = False) -> bytes:
     """The key: setting ERASURE_KEY, else the one that was made once for this installation."""
     if given := settings.erasure_key.get_secret_value():
@@ -127,8 +136,8 @@ def _key(settings: Settings, *, make: bool = False) -> bytes:
     if not file.exists():
         if not make:
             raise TombstoneError(
-                f"There are tombstones in {file.parent}, and no key to read them with: set ERASURE_KEY, or "
-                f"bring back {file}. Nothing was changed."
+                f"There are tombstones, here or in a backup, and no key to read them with: set "
+                f"ERASURE_KEY, or bring back {file}. Nothing was changed."
             )
         _append(file, [secrets.token_urlsafe(48)])
     return _private_text(file).strip().encode()

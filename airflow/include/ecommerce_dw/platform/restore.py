@@ -28,7 +28,7 @@ from ecommerce_dw.fingerprint import TableFingerprint, fingerprints_in
 from ecommerce_dw.forgetting import rebuild
 from ecommerce_dw.loading import journal
 from ecommerce_dw.loading.erasure import apply_tombstones
-from ecommerce_dw.loading.tombstones import merge_tombstones
+from ecommerce_dw.loading.tombstones import TombstoneError, merge_tombstones
 from ecommerce_dw.platform import database, orchestrator
 from ecommerce_dw.platform.backup import (
     JOBS,
@@ -165,9 +165,12 @@ def restore(
                 )
             with screen.step("Forgetting who was forgotten") as result:
                 saved = folder / TOMBSTONES
-                if saved.exists():
-                    merge_tombstones(settings, saved.read_text(encoding="utf-8"))
-                blanked = apply_tombstones(tasks[0].restored)
+                try:
+                    if saved.exists():
+                        merge_tombstones(settings, saved.read_text(encoding="utf-8"))
+                    blanked = apply_tombstones(tasks[0].restored)
+                except TombstoneError as error:
+                    raise PlatformError(str(error)) from error
                 if blanked:
                     rebuild(tasks[0].restored, f"restore__{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S}")
                 result.append(f"Personal data of who was forgotten: blanked again in {blanked:,} rows")
