@@ -277,18 +277,9 @@ def _work(order: Order, settings: Any, database: Any) -> None:
             raise RuntimeError(outcome.exception or [r.message for r in outcome.result.results if r.message])
 
 
-#: What fills the memory of a victim that may have little.
-_ballast: list[bytearray] = []
-
-
 def _limit_memory(size: int) -> None:
-    """Let this process have so many bytes more: what it has freed before is filled."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + size, resource.RLIM_INFINITY))
-    with contextlib.suppress(MemoryError):
-        while True:
-            _ballast.append(bytearray(1 << 16))
-    del _ballast[-(size >> 16) :]
 
 
 def _fork(order: Order, settings: Any, database: Any) -> tuple[int, int]:
@@ -310,7 +301,6 @@ def _fork(order: Order, settings: Any, database: Any) -> tuple[int, int]:
             _work(order, settings.model_copy(update=order.options.get("settings", {})), database)
         except BaseException:  # noqa: BLE001 - handed to the test
             resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-            _ballast.clear()
             error = traceback.format_exc()
         end = {"is_killed": countdown.has_killed, "statements": countdown.count, "error": error}
         os.write(writable, json.dumps(end).encode())
