@@ -314,6 +314,19 @@ def test_tombstones_name_nobody_and_are_asked_for_only_in_private(shop: Shop) ->
     file.chmod(0o644)
     with pytest.raises(TombstoneError, match=r"can be read by others \(mode 644\).*chmod 600"):
         load(shop.settings)
+    file.chmod(0o600)
+    with file.open("a") as lines:
+        lines.write('{"hash": "torn')
+    with pytest.raises(TombstoneError, match=r"line 2: not a tombstone.*can be deleted"):
+        load(shop.settings)
+
+
+def test_an_empty_key_is_no_key(shop: Shop) -> None:
+    forget_customer(shop.settings, "C1")
+    file = tombstones_file(shop.settings).with_name("key")
+    file.write_text("")
+    with pytest.raises(TombstoneError, match="no key to read them with"):
+        load(shop.settings)
 
 
 # ------------------------------------------------------------------------------------ the whole warehouse

@@ -108,7 +108,10 @@ def _entries(text: str, file: Path) -> list[dict[str, str]]:
             entry = json.loads(line)
             entries.append({name: str(entry[name]) for name in ("hash", "key_check")})
         except (ValueError, TypeError, KeyError) as error:
-            raise TombstoneError(f"{file}, line {number}: not a tombstone. Nothing was changed.") from error
+            raise TombstoneError(
+                f"{file}, line {number}: not a tombstone. Nothing was changed. A last line that a crash has "
+                "torn can be deleted: forget that person again."
+            ) from error
     return entries
 
 
@@ -133,14 +136,16 @@ def _key(settings: Settings, *, make: bool = False) -> bytes:
     if given := settings.erasure_key.get_secret_value():
         return given.encode()
     file = _key_file(settings)
-    if not file.exists():
+    key = _private_text(file).strip() if file.exists() else ""
+    if not key:  # or it was being made when the machine died
         if not make:
             raise TombstoneError(
                 f"There are tombstones, here or in a backup, and no key to read them with: set "
                 f"ERASURE_KEY, or bring back {file}. Nothing was changed."
             )
-        _append(file, [secrets.token_urlsafe(48)])
-    return _private_text(file).strip().encode()
+        key = secrets.token_urlsafe(48)
+        _append(file, [key])
+    return key.encode()
 
 
 def _private_text(file: Path) -> str:

@@ -87,6 +87,8 @@ def upgrade() -> None:
         roles.make_roles(cursor, settings)
         roles.make_schemas(cursor)
         cursor.execute(DDL)
+        # A publication keeps the touched keys in a temporary table.
+        cursor.execute(sql.SQL("grant temporary on database {} to publisher").format(database))
         for role, held in SESSIONS.items():
             name = sql.Identifier(role)
             cursor.execute(sql.SQL("grant connect on database {} to {}").format(database, name))
