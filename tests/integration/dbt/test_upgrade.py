@@ -14,7 +14,7 @@ def test_tables_of_an_older_shape_are_built_anew_by_a_plain_run(warehouse: DbtWa
     warehouse.query(
         """
         drop view ops.flagged_rows cascade;
-        alter table warehouse.dim_customers drop column country;
+        alter table warehouse.dim_customers drop column country cascade;
         alter table warehouse.fact_order_items alter column gross_amount type numeric(18, 0);
         alter table warehouse.fact_orders add column of_yesterday text;
         alter table intermediate.int_flagged_web_events drop column version_count cascade;

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from decimal import Decimal
 
+import psycopg2.errors
 import pytest
 from click.testing import CliRunner
 
@@ -349,5 +350,8 @@ def test_the_views_show_the_chain_to_analysts(warehouse: Warehouse) -> None:
             "and measure = 'rows'"
         )
         [(see,)] = cursor.fetchall()
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            cursor.execute(see)  # rows of staging have personal data
+    with db.transaction("transformer", settings=warehouse.settings) as cursor:
         cursor.execute(see)  # the query shows the row
         assert [row[1] for row in cursor.fetchall()] == ["I10"]
