@@ -330,7 +330,8 @@ def _bring_roles(tasks: Sequence[_Task]) -> None:
     Raises:
         PlatformError: The backup gives something to a role that is none of ours and not there.
     """
-    missing: dict[str, list[_Task]] = {}
+    missing: set[str] = set()
+    servers: list[Settings] = []
     for task in tasks:
         with contextlib.closing(_maintenance(task.server)) as connection, connection.cursor() as cursor:
             cursor.execute(
@@ -338,15 +339,17 @@ def _bring_roles(tasks: Sequence[_Task]) -> None:
                 "where name not in (select rolname from pg_roles)",
                 (list(task.part.roles),),
             )
-            for (name,) in cursor.fetchall():
-                missing.setdefault(name, []).append(task)
-    if unknown := sorted(set(missing) - set(roles.ALL)):
+            names = {name for (name,) in cursor.fetchall()}
+        if names:
+            missing |= names
+            servers.append(task.server)
+    if unknown := sorted(missing - set(roles.ALL)):
         statements = " ".join(f'create role "{name}";' for name in unknown)
         raise PlatformError(
             f"The backup gives tables or rights to roles that are not on this server: {', '.join(unknown)}. "
             f"Nothing was changed. As the owner run: {statements} Then run again."
         )
-    for server in {id(task): task.server for found in missing.values() for task in found}.values():
+    for server in servers:
         with contextlib.closing(_maintenance(server)) as connection, connection.cursor() as cursor:
             roles.make_roles(cursor, server)
 
@@ -447,7 +450,8 @@ def _prove(task: _Task) -> None:
 
 def _swap(tasks: Sequence[_Task]) -> dict[str, str]:
     """Rename everything at once, on each server in one transaction; what was replaced → its name now."""
-    stamp = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}".lower()
+    # Two restores may fall into one second.
+    stamp = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S%fZ}".lower()
     groups: dict[tuple[str, int], list[_Task]] = {}
     for task in tasks:
         groups.setdefault((task.server.host, task.server.warehouse_port), []).append(task)
