@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+
+from tests.support.listening import Listener, reset_on_close
 
 #: Points of a mail's dialogue at which a server speaks.
 SMTP_PHASES = ("greeting", "EHLO", "MAIL", "RCPT", "DATA", "content", "answer")
@@ -27,60 +28,38 @@ class Peer:
 
     Attributes:
         port: Where it listens, on 127.0.0.1.
+        is_over: Set when dialogues are to end.
         connections: How many connections it has had.
         messages: What it was given whole, and so may have handed on.
     """
 
     def __init__(self, dialogue: Callable[[Peer, socket.socket], None]) -> None:
         self._dialogue = dialogue
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self._open: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
         self.is_over = threading.Event()
-        self.port: int = self._server.getsockname()[1]
         self.connections = 0
         self.messages: list[bytes] = []
-
-    def serve(self) -> None:
-        """Take connections until the listening socket is closed."""
-        while True:
-            try:
-                connection, _ = self._server.accept()
-            except OSError:
-                return
-            self.connections += 1
-            self._open.append(connection)
-            thread = threading.Thread(target=self._talk, args=(connection,))
-            self._threads.append(thread)
-            thread.start()
+        self._listener = Listener(self._talk)
+        self.port = self._listener.port
 
     def _talk(self, connection: socket.socket) -> None:
+        self.connections += 1
         with connection, contextlib.suppress(OSError):  # the client hangs up when it has waited enough
             self._dialogue(self, connection)
 
     def close(self) -> None:
         """End all dialogues."""
         self.is_over.set()
-        self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-        for connection in self._open:
-            with contextlib.suppress(OSError):  # closed by its dialogue
-                connection.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
+        self._listener.close()
 
 
 @contextlib.contextmanager
 def peer(dialogue: Callable[[Peer, socket.socket], None]) -> Iterator[Peer]:
     """Such a server, for as long as the block runs."""
     server = Peer(dialogue)
-    thread = threading.Thread(target=server.serve)
-    thread.start()
     try:
         yield server
     finally:
         server.close()
-        thread.join()
 
 
 def misbehave(server: Peer, connection: socket.socket, how: str) -> None:
@@ -94,7 +73,7 @@ def misbehave(server: Peer, connection: socket.socket, how: str) -> None:
         while not server.is_over.wait(0.05):
             connection.sendall(b"250-and\r\n")
     elif how == "resets":
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset_on_close(connection)
     else:
         assert how == "closes", how
         # A close with unread bytes would be a reset.

@@ -9,7 +9,6 @@ import re
 import select
 import shutil
 import socket
-import struct
 import subprocess
 import threading
 import time
@@ -20,6 +19,7 @@ from typing import Any
 import boto3
 
 from ecommerce_dw.platform.postgres import free_port
+from tests.support.listening import Listener, reset_on_close
 
 PROGRAM = "versitygw"
 MODULE = "github.com/versity/versitygw/cmd/versitygw"
@@ -161,14 +161,13 @@ class Network:
 
     def __init__(self, port: int) -> None:
         self._server_port = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.requests: list[str] = []
         self.when_reset: Callable[[], None] = lambda: None
         self._resets: list[int] = []
         self._refusals = 0
         self._lock = threading.Lock()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._listener = Listener(self._serve)
+        self.endpoint = f"http://127.0.0.1:{self._listener.port}"
 
     def reset_after(self, *amounts: int) -> None:
         """Reset the next connections that carry as much, after so many bytes of answers each."""
@@ -179,16 +178,8 @@ class Network:
         self._refusals = count
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Take no more connections, and end those there are."""
         self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
         answered = 0
@@ -209,9 +200,7 @@ class Network:
                         else:
                             answered += len(data)
                             if self._is_reset(answered):
-                                client.setsockopt(
-                                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-                                )
+                                reset_on_close(client)
                                 return
                             client.sendall(data)
                     except OSError:

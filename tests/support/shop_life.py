@@ -42,6 +42,7 @@ from tests.support.deliveries import (
     Publish,
     Step,
 )
+from tests.support.landing import land_whole
 from tests.support.victims import Order, Victims
 
 State: TypeAlias = dict[str, Any]
@@ -229,17 +230,15 @@ class ShopLife:
                 decide(self.settings, file.path, source=file.source)
 
     def _deliver(self, file: File, content: Content) -> None:
-        path = self.settings.landing(file.source) / file.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name("_" + path.name)
-        temporary.write_bytes(content.text)
-        self._deliveries += 1  # a time of its own, also within one tick of the file system's clock
-        moment = 1_700_000_000 + self._deliveries
-        os.utime(temporary, (moment, moment))
-        temporary.rename(path)
+        self.put(file.source, file.path, content.text)
         self._landed[file].append(content)
         self.contents[content.sha256] = content
         self._pending.add(file)
+
+    def put(self, source: str, path: str, data: bytes) -> None:
+        """Put a file into a landing zone."""
+        self._deliveries += 1  # a time of its own, also within one tick of the file system's clock
+        land_whole(self.settings.landing(source) / path, data, moment=1_700_000_000 + self._deliveries)
 
     def load(self, step: Load) -> None:
         """Load what lies there."""

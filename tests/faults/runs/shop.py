@@ -23,6 +23,7 @@ from ecommerce_dw.platform.postgres import EmbeddedPostgres, PostgresError
 from ecommerce_dw.settings import Settings
 from shop_simulator import ENTITIES, generate
 from tests.conftest import settings_for
+from tests.support.landing import land_whole
 from tests.support.victims import Fate, Order, Victims
 
 DATABASE = "faults"
@@ -114,13 +115,8 @@ class Shop:
         self.deliver(path, b"".join(lines))
 
     def deliver(self, path: str, data: bytes) -> Path:
-        """Put a file into the landing zone as a producer should: under another name, then renamed."""
-        file = self.settings.landing("ecommerce") / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name("_" + file.name)
-        temporary.write_bytes(data)
-        temporary.rename(file)
-        return file
+        """Put a file into the landing zone."""
+        return land_whole(self.settings.landing("ecommerce") / path, data)
 
     def reset(self, step: str = "load") -> None:
         """The warehouse as it is before a step of the run."""

@@ -22,13 +22,10 @@ RUN = "scheduled__2026-03-31T02:00:00+00:00"
 
 
 @pytest.fixture
-def settings(make_settings: Callable[..., Settings], inbox: Inbox, hook: Hook) -> Settings:
+def settings(make_alerting: Callable[..., Settings]) -> Settings:
     """A warehouse whose alerts go to both receivers."""
-    return make_settings(
-        smtp_host="127.0.0.1",
-        smtp_port=inbox.port,
+    return make_alerting(
         alert_mail_to="data@example.com, shop@example.com",
-        alert_webhook_url=hook.url,
         airflow_url="http://airflow.example.com:8080",
         alert_retry_seconds=0,
     )

@@ -24,13 +24,10 @@ RUN = "scheduled__2026-04-01T02:00:00+00:00"
 
 
 @pytest.fixture
-def settings(make_settings: Callable[..., Settings], inbox: Inbox, hook: Hook) -> Settings:
+def settings(make_alerting: Callable[..., Settings]) -> Settings:
     """A warehouse whose alerts go to both receivers."""
-    return make_settings(
-        smtp_host="127.0.0.1",
-        smtp_port=inbox.port,
+    return make_alerting(
         alert_mail_to="oncall@example.com",
-        alert_webhook_url=hook.url,
     )
 
 

@@ -198,13 +198,10 @@ def test_a_webhooks_tls_that_never_comes_about_ends_with_the_timeout(how: str) -
 
 
 @pytest.fixture
-def settings(make_settings: Callable[..., Settings], inbox: Inbox, hook: Hook) -> Settings:
+def settings(make_alerting: Callable[..., Settings]) -> Settings:
     """A warehouse whose alerts go to both receivers."""
-    return make_settings(
-        smtp_host="127.0.0.1",
-        smtp_port=inbox.port,
+    return make_alerting(
         alert_mail_to="a@example.com, b@example.com",
-        alert_webhook_url=hook.url,
         alert_timeout_seconds=TIMEOUT,
         alert_retry_seconds=0,
     )

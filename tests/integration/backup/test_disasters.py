@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from ecommerce_dw import db, pipeline
+from ecommerce_dw import db
 from ecommerce_dw.fingerprint import TableFingerprint, fingerprint
 from ecommerce_dw.loading.decisions import discard, withdraw
 from ecommerce_dw.platform.postgres import EmbeddedPostgres
 from ecommerce_dw.settings import Settings
 from shop_simulator import generate
 from tests.conftest import settings_for
+from tests.support.loaded import run_pipeline
 
 pytestmark = pytest.mark.slow
 
@@ -32,14 +33,6 @@ def make_empty(server: EmbeddedPostgres, template: str) -> None:
     server.execute(f"create database {NAME} template {template} strategy file_copy")
 
 
-def run(settings: Settings, run_id: str) -> None:
-    """A run of the pipeline from the load to the publication."""
-    pipeline.load_step(run_id=run_id, business_date=None, settings=settings)
-    for layer in ("staging", "warehouse", "marts"):
-        pipeline.build_step(layer, run_id=run_id, settings=settings)
-    pipeline.publish_step(run_id=run_id, settings=settings)
-
-
 @pytest.fixture(scope="module")
 def settings(
     postgres: EmbeddedPostgres, template_database: str, tmp_path_factory: pytest.TempPathFactory
@@ -51,10 +44,10 @@ def settings(
     generate(landing, first=FIRST, last=LAST, scale=1.0)
     refused = landing / REFUSED
     refused.write_text("not,the,header\n" + refused.read_text().split("\n", 1)[1])
-    run(settings, "first")
+    run_pipeline(settings, "first")
     discard(settings, REFUSED, reason="the export was broken")
     withdraw(settings, WITHDRAWN, reason="counted twice")
-    run(settings, "second")
+    run_pipeline(settings, "second")
     yield settings
     postgres.execute(f"drop database {NAME} with (force)")
 
@@ -95,7 +88,7 @@ def test_everything_comes_back_from_the_landing_zone_with_the_decisions(
     settings: Settings, before: list[TableFingerprint], postgres: EmbeddedPostgres, template_database: str
 ) -> None:
     make_empty(postgres, template_database)
-    run(settings, "rebuilt")
+    run_pipeline(settings, "rebuilt")
     with db.transaction(settings=settings) as cursor:
         cursor.execute(
             "select path, status from raw.load_ledger where is_current and status <> 'loaded' order by path"

@@ -13,6 +13,7 @@ import pytest
 from ecommerce_dw import db
 from ecommerce_dw.settings import Settings
 from tests.integration.loading.shop import HEADER, LINES, PRODUCTS
+from tests.support.landing import land_whole
 from tests.support.loaded import LoadedWarehouse
 
 
@@ -32,11 +33,7 @@ class Shop(LoadedWarehouse):
 
     def land_bytes(self, path: str, data: bytes) -> Path:
         """Put bytes into the landing zone, whole at once."""
-        file = self.landing / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name("_" + file.name)
-        temporary.write_bytes(data)
-        return temporary.rename(file)
+        return land_whole(self.landing / path, data)
 
     def loader_connection(self) -> psycopg2.extensions.connection:
         """A connection as the loader's role, closed with the test's database."""

@@ -24,6 +24,7 @@ from ecommerce_dw.settings import Settings
 from tests.conftest import settings_for
 from tests.integration.reconciliation.shop import FIRST, SECOND
 from tests.support.dbt_warehouse import DbtDatabase
+from tests.support.landing import land_whole
 
 RUN = "run-1"
 _numbers = itertools.count(1)
@@ -76,11 +77,7 @@ class Warehouse:
 
 def land(settings: Settings, source: str, path: str, content: str) -> None:
     """Put a file into the landing zone, whole at once."""
-    file = settings.landing(source) / path
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name("_" + file.name)
-    temporary.write_text(content)
-    temporary.rename(file)
+    land_whole(settings.landing(source) / path, content.encode())
 
 
 @pytest.fixture(scope="session")

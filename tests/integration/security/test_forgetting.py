@@ -38,6 +38,7 @@ from ecommerce_dw.runs import close_run
 from ecommerce_dw.settings import Settings
 from shop_simulator import generate
 from tests.conftest import settings_for
+from tests.support.loaded import run_pipeline
 
 CUSTOMERS = "customers/dt=2026-03-01/customers.csv"
 EVENTS = "web_events/dt=2026-03-01/web_events.csv.gz"
@@ -356,10 +357,7 @@ def site(postgres: EmbeddedPostgres, template_database: str, tmp_path: Path) -> 
 
 
 def run(settings: Settings, run_id: str) -> None:
-    pipeline.load_step(run_id=run_id, business_date=None, settings=settings)
-    for layer in ("staging", "warehouse", "marts"):
-        pipeline.build_step(layer, run_id=run_id, settings=settings)
-    pipeline.publish_step(run_id=run_id, settings=settings)
+    run_pipeline(settings, run_id)
     with contextlib.closing(db.connect("transformer", settings=settings)) as connection:
         close_run(connection, run_id, is_success=True)
 
