@@ -8,18 +8,25 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeAlias
 
 from ecommerce_dw import db, pipeline
+from ecommerce_dw.db import LockHeldError
+from ecommerce_dw.loading.tombstones import TombstoneError
+from ecommerce_dw.pipeline import CheckFailedError
 from ecommerce_dw.settings import Settings
-from ecommerce_dw.transform import parsed_once
+from ecommerce_dw.transform import BuildError, parsed_once
+
+
+class RunIsGoingError(RuntimeError):
+    """A run of the pipeline is going; the message names it."""
+
+
+#: What stops a run with a message that says what was kept and what to do.
+STOPS = (RunIsGoingError, TombstoneError, CheckFailedError, BuildError, LockHeldError)
 
 #: Name of a step, and what it does.
 Step: TypeAlias = tuple[str, Callable[[], Any]]
 
 #: A run that is not finished after so long was killed (the DAG's own limit is the same).
 _LONGEST_RUN = dt.timedelta(hours=4)
-
-
-class RunIsGoingError(RuntimeError):
-    """A run of the pipeline is going; the message names it."""
 
 
 @contextmanager

@@ -28,6 +28,12 @@ class Run:
     load_id_to: int | None
 
 
+def shell_run_id(command: str = "") -> str:
+    """The id of a run from a shell that begins now; `command` says which, where several are alike."""
+    named = f"{command}__" if command else ""
+    return f"cli__{named}{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S.%f}"
+
+
 _COLUMNS = "run_id, business_date, source, is_full_refresh, load_id_to"
 
 

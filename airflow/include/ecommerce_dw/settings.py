@@ -70,6 +70,11 @@ class NoLandingFolderError(ValueError):
     """What was asked for needs a landing folder, and the source's files lie in a bucket."""
 
 
+def _milliseconds(seconds: float) -> str:
+    """A wait in the server's words, which knows no shorter one."""
+    return f"{max(round(seconds * 1000), 1)}ms"
+
+
 def is_url(address: str) -> bool:
     """Whether a landing zone is somewhere else than in a folder."""
     return "://" in address
@@ -432,12 +437,12 @@ class Settings(BaseSettings):
     @property
     def lock_timeout(self) -> str:
         """`lock_wait_seconds` in the server's words."""
-        return f"{max(round(self.lock_wait_seconds * 1000), 1)}ms"
+        return _milliseconds(self.lock_wait_seconds)
 
     @property
     def table_lock_timeout(self) -> str:
         """`table_lock_wait_seconds` in the server's words."""
-        return f"{max(round(self.table_lock_wait_seconds * 1000), 1)}ms"
+        return _milliseconds(self.table_lock_wait_seconds)
 
     @property
     def dbt_dir(self) -> Path:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import json
 
 import click
 from rich.console import Console
 
 from ecommerce_dw import db
-from ecommerce_dw.runs import close_run, freeze, open_run
+from ecommerce_dw.runs import close_run, freeze, open_run, shell_run_id
 from ecommerce_dw.settings import get_settings
 from ecommerce_dw.transform import LAYERS, BuildError, Layer, build, parsed_once
 
@@ -31,7 +30,7 @@ def command(first: Layer | None, only: Layer | None, full_refresh: bool, as_json
     layers = [only] if only else LAYERS[LAYERS.index(first) :] if first else list(LAYERS)
     settings = get_settings()
     console = Console(stderr=True)
-    run_id = f"cli__{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S.%f}"
+    run_id = shell_run_id()
     connection = db.connect("transformer", settings=settings)
     open_run(connection, run_id, business_date=None, is_full_refresh=full_refresh)
     freeze(connection, run_id)

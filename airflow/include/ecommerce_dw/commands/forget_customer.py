@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import json
 
 import click
@@ -13,10 +12,9 @@ from ecommerce_dw.loading.erasure import UnknownCustomerError, forget_customer
 from ecommerce_dw.loading.landing import LandingError
 from ecommerce_dw.loading.personal import UnerasableError
 from ecommerce_dw.loading.tombstones import TombstoneError
-from ecommerce_dw.one_process import RunIsGoingError
-from ecommerce_dw.pipeline import CheckFailedError
+from ecommerce_dw.one_process import STOPS
+from ecommerce_dw.runs import shell_run_id
 from ecommerce_dw.settings import get_settings
-from ecommerce_dw.transform import BuildError
 
 
 @click.command()
@@ -51,8 +49,8 @@ def command(customer_id: str, source: str | None, no_run: bool, as_json: bool) -
     if no_run:
         return
     try:
-        has_run = run_again(settings, f"cli__forget__{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S.%f}")
-    except (RunIsGoingError, CheckFailedError, BuildError, LockHeldError) as error:
+        has_run = run_again(settings, shell_run_id("forget"))
+    except STOPS as error:
         raise click.ClickException(
             "Raw and the landed files are without the personal data; the marts follow with the next run "
             f"that succeeds: {error}"

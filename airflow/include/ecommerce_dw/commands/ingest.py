@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import sys
 from pathlib import Path
@@ -11,7 +10,6 @@ import click
 import psycopg2
 from rich.console import Console
 
-from ecommerce_dw.db import LockHeldError
 from ecommerce_dw.ingest import (
     IngestSummary,
     NoWarehouseError,
@@ -20,11 +18,9 @@ from ecommerce_dw.ingest import (
     ingest,
 )
 from ecommerce_dw.loading.landing import LandingError
-from ecommerce_dw.loading.tombstones import TombstoneError
-from ecommerce_dw.one_process import RunIsGoingError
-from ecommerce_dw.pipeline import CheckFailedError
+from ecommerce_dw.one_process import STOPS
+from ecommerce_dw.runs import shell_run_id
 from ecommerce_dw.settings import get_settings
-from ecommerce_dw.transform import BuildError
 
 
 @click.command()
@@ -41,7 +37,7 @@ def command(file: Path, source: str, as_json: bool) -> None:
     Exit code 0: published. 1: landed, and then stopped; the marts are as they were. 2: the file cannot be
     used; nothing was changed. 3: the warehouse does not answer, or has no tables yet.
     """
-    run_id = f"cli__ingest__{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S.%f}"
+    run_id = shell_run_id("ingest")
     console = Console(stderr=True)
     try:
         with console.status("Ingesting …") as status:
@@ -54,14 +50,7 @@ def command(file: Path, source: str, as_json: bool) -> None:
             )
     except (UnusableFileError, LandingError) as error:
         _fail(2, str(error), as_json=as_json)
-    except (
-        RefusedIngestError,
-        TombstoneError,
-        RunIsGoingError,
-        CheckFailedError,
-        BuildError,
-        LockHeldError,
-    ) as error:
+    except (RefusedIngestError, *STOPS) as error:
         _fail(1, str(error), as_json=as_json)
     except NoWarehouseError as error:
         _fail(3, str(error), as_json=as_json)

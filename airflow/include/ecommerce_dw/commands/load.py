@@ -15,6 +15,7 @@ from ecommerce_dw.loading import LoadSummary, load
 from ecommerce_dw.loading.landing import LandingError
 from ecommerce_dw.loading.tombstones import TombstoneError
 from ecommerce_dw.logs import about
+from ecommerce_dw.runs import shell_run_id
 from ecommerce_dw.settings import get_settings
 
 
@@ -44,7 +45,7 @@ def command(
 
     Exit code 1: a file was refused or could not be read; the others are loaded.
     """
-    run_id = run_id or f"cli__load__{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S.%f}"
+    run_id = run_id or shell_run_id("load")
     with about(run_id=run_id, step="load"), _progress(is_quiet=as_json) as progress:
         try:
             summary = load(

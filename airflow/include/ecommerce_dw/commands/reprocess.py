@@ -8,15 +8,12 @@ import json
 import click
 from rich.console import Console
 
-from ecommerce_dw.db import LockHeldError
 from ecommerce_dw.loading.landing import LandingError
 from ecommerce_dw.loading.reload import Reload
-from ecommerce_dw.loading.tombstones import TombstoneError
-from ecommerce_dw.one_process import RunIsGoingError
-from ecommerce_dw.pipeline import CheckFailedError
+from ecommerce_dw.one_process import STOPS
 from ecommerce_dw.reprocess import plan, reprocess
+from ecommerce_dw.runs import shell_run_id
 from ecommerce_dw.settings import get_settings
-from ecommerce_dw.transform import BuildError
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 
@@ -57,20 +54,13 @@ def command(
     done: dict[str, object] | None = None
     if is_applied and planned.changes_anything:
         console = Console(stderr=True)
-        run_id = f"cli__{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S.%f}"
+        run_id = shell_run_id()
         try:
             with console.status("Reprocessing …") as status:
                 done = reprocess(
                     settings, planned, run_id=run_id, progress=lambda step: status.update(f"{step} …")
                 )
-        except (
-            LandingError,
-            TombstoneError,
-            RunIsGoingError,
-            CheckFailedError,
-            BuildError,
-            LockHeldError,
-        ) as error:
+        except (LandingError, *STOPS) as error:
             raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(json.dumps({"plan": planned.as_dict(), "done": done}, default=str))

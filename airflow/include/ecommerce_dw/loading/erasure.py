@@ -12,6 +12,7 @@ import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -279,7 +280,6 @@ def _blank(
     for contract in contracts:
         if not _is_there(cursor, contract):
             continue
-        _find_visits(cursor, contract, people)
         keys = _blank_rows(cursor, contract, people, None)
         rejected += _blank_rejected(cursor, contract, people, None)
         counts[contract.entity] = len(keys)
@@ -484,24 +484,7 @@ def _rewrite(
             skipped = max(skipped - len(piece), 0)
 
     source = file.contract.source
-    word = b""
-    if isinstance(whose, People):
-        customers = whose.customers
-        word = next(iter(customers))
-        people = Eraser(file.contract, header, whose).people_in(
-            content(), header.first_line, customers.__contains__, word=word
-        )
-        # Visits are known from the loaded rows too; malformed records name no visit.
-        people = People(set(customers), people.visits | whose.visits)
-    else:
-        asked: dict[bytes, bool] = {}
-
-        def is_forgotten(customer: bytes) -> bool:
-            if customer not in asked:
-                asked[customer] = bool(whose.among(source, [customer.decode(errors="replace")]))
-            return asked[customer]
-
-        people = Eraser(file.contract, header, People()).people_in(content(), header.first_line, is_forgotten)
+    people = _people_in(file.contract, header, content(), whose)
     with connection, connection.cursor() as cursor, tempfile.TemporaryDirectory() as folder:
         cursor.execute(
             "select file_id, status, is_threshold_waived, coalesce(erased_sha256, sha256) "
@@ -532,6 +515,26 @@ def _rewrite(
     if is_changed:
         logger.info("%s was rewritten without the personal data of who is to be forgotten.", file.path)
     return is_changed
+
+
+def _people_in(
+    contract: Contract, header: Header, content: Iterable[bytes], whose: People | Tombstones
+) -> People:
+    """Those who are to be forgotten of whom a file has something, and their visits."""
+    eraser = Eraser(contract, header, People())
+    if isinstance(whose, People):
+        customers = whose.customers
+        found = eraser.people_in(
+            content, header.first_line, customers.__contains__, word=next(iter(customers))
+        )
+        # Visits are known from the loaded rows too; malformed records name no visit.
+        return People(set(customers), found.visits | whose.visits)
+
+    @cache
+    def is_forgotten(customer: bytes) -> bool:
+        return bool(whose.among(contract.source, [customer.decode(errors="replace")]))
+
+    return eraser.people_in(content, header.first_line, is_forgotten)
 
 
 def _form_of(landing: Landing, path: str) -> FileForm:

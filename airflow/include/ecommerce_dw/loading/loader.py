@@ -143,11 +143,10 @@ def load(
         )
 
     missing = () if only is not None else _missing(zones, known)
-    for path in missing:
-        name, _, file = path.partition(": ")
-        with about(source=name, file=file):
+    for name, path in missing:
+        with about(source=name, file=path):
             logger.warning(
-                "%s is gone from the landing zone; its rows stay. `withdraw` takes them out.", path
+                "%s: %s is gone from the landing zone; its rows stay. `withdraw` takes them out.", name, path
             )
     outcomes = sorted([*outcomes, *unreadable], key=lambda outcome: (outcome.source, outcome.path))
     return LoadSummary(
@@ -162,7 +161,7 @@ def load(
         entities=_by_entity(outcomes),
         outcomes=tuple(outcomes),
         unmatched=tuple(f"{name}: {path}" for name, zone in zones.items() for path in zone.unmatched),
-        missing=missing,
+        missing=tuple(f"{name}: {path}" for name, path in missing),
         seconds=time.perf_counter() - started,
         index_seconds=index_seconds,
     )
@@ -229,14 +228,17 @@ def _unreadable_entry(source: str, path: str, reason: str) -> FileOutcome:
     )
 
 
-def _missing(zones: Mapping[str, LandingZone], known: Mapping[str, Mapping[str, Known]]) -> tuple[str, ...]:
-    found: list[str] = []
+def _missing(
+    zones: Mapping[str, LandingZone], known: Mapping[str, Mapping[str, Known]]
+) -> tuple[tuple[str, str], ...]:
+    """Source and path of files whose rows are there and which are not."""
+    found: list[tuple[str, str]] = []
     for name, zone in zones.items():
         # A folder that cannot be seen says nothing about its files.
         hidden = tuple(path.rstrip("/") + "/" for path, _ in zone.unreadable)
         present = {file.path for file in zone.files} | {path for path, _ in zone.unreadable}
         found += [
-            f"{name}: {path}"
+            (name, path)
             for path, entry in known[name].items()
             if path not in present and entry.live_file_id and not (hidden and path.startswith(hidden))
         ]

@@ -30,12 +30,8 @@ _CLOCK_SKEW = dt.timedelta(hours=1)
 #: A host's name, of which the first part may be `*`.
 _HOST_NAME = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.IGNORECASE)
 
-_AUTHORITY_KEY, _AUTHORITY, _SERVER_KEY, _SERVER = (
-    "authority.key",
-    "authority.crt",
-    "server.key",
-    "server.crt",
-)
+_AUTHORITY_KEY, _AUTHORITY = "authority.key", "authority.crt"
+_SERVER_KEY, _SERVER = "server.key", "server.crt"
 
 
 @dataclass(frozen=True)
@@ -61,21 +57,7 @@ def read_certificates(folder: Path) -> Certificates | None:
     Raises:
         PlatformError: A file is missing or is no certificate.
     """
-    if not (folder / _SERVER).exists():
-        return None
-    server, authorities = _read(folder / _SERVER)[0], _read(folder / _AUTHORITY)
-    try:
-        names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError) as error:
-        raise PlatformError(
-            f"{folder / _SERVER} names no host, so it was not made here: {error}. Nothing was changed."
-        ) from error
-    return Certificates(
-        folder,
-        tuple(str(name.value) for name in names),
-        server.not_valid_after_utc,
-        tuple(authority.not_valid_after_utc for authority in authorities),
-    )
+    return _lies_in(folder) if (folder / _SERVER).exists() else None
 
 
 def make_certificates(folder: Path, hosts: Sequence[str], days: int) -> Certificates:
@@ -127,9 +109,7 @@ def make_certificates(folder: Path, hosts: Sequence[str], days: int) -> Certific
     )
     _write(folder / _SERVER_KEY, _pem_of_key(server_key), 0o600)
     _write(folder / _SERVER, _pem(certificate), 0o644)
-    made = read_certificates(folder)
-    assert made is not None
-    return made
+    return _lies_in(folder)
 
 
 def add_authority(folder: Path) -> Certificates:
@@ -140,9 +120,7 @@ def add_authority(folder: Path) -> Certificates:
     """
     _need_authorities(folder, 1, "There are two authorities already: take the old one out first.")
     _make_authority(folder, trusted=_read(folder / _AUTHORITY))
-    made = read_certificates(folder)
-    assert made is not None
-    return made
+    return _lies_in(folder)
 
 
 def drop_old_authority(folder: Path) -> Certificates:
@@ -162,12 +140,26 @@ def drop_old_authority(folder: Path) -> Certificates:
             "server first. Nothing was changed."
         ) from error
     _write(folder / _AUTHORITY, _pem(authority), 0o644)
-    made = read_certificates(folder)
-    assert made is not None
-    return made
+    return _lies_in(folder)
 
 
 # ---- files -----------------------------------------------------------------------------------------------
+
+
+def _lies_in(folder: Path) -> Certificates:
+    server, authorities = _read(folder / _SERVER)[0], _read(folder / _AUTHORITY)
+    try:
+        names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError) as error:
+        raise PlatformError(
+            f"{folder / _SERVER} names no host, so it was not made here: {error}. Nothing was changed."
+        ) from error
+    return Certificates(
+        folder,
+        tuple(str(name.value) for name in names),
+        server.not_valid_after_utc,
+        tuple(authority.not_valid_after_utc for authority in authorities),
+    )
 
 
 def _need_authorities(folder: Path, number: int, otherwise: str) -> None:
