@@ -36,20 +36,42 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what was killed, by step and by kind, where anything was."""
-    kills = Counter(
-        tuple(value)
+    """Show what the tests that passed have counted: kills by step and kind, secrets found, and so on."""
+    reports = [
+        report
         for reports in terminalreporter.stats.values()
         for report in reports
-        if isinstance(report, pytest.TestReport) and report.when == "call"
-        for name, value in report.user_properties
-        if name == "kill"
-    )
-    if not kills:
-        return
-    terminalreporter.section(f"{kills.total()} kills by step and kind")
-    for (step, kind), count in sorted(kills.items()):
-        terminalreporter.write_line(f"{step:20}{kind:32}{count:5}")
+        if isinstance(report, pytest.TestReport)
+    ]
+    passed = {report.nodeid for report in reports if report.when == "call" and report.passed}
+    figures: dict[str, Counter[str]] = {}
+    for report in reports:
+        if report.when == "teardown" and report.nodeid in passed:
+            for name, value in report.user_properties:
+                if name == "figure":
+                    title, item, count = value
+                    figures.setdefault(title, Counter())[item] += count
+    for title, items in sorted(figures.items()):
+        terminalreporter.section(title)
+        for item, count in sorted(items.items()):
+            terminalreporter.write_line(f"{item:60}{count:12,.{0 if isinstance(count, int) else 1}f}")
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Counts for the tables at the end of the tests: `figure(title of the table, line of it, count=1)`."""
+
+    def count(title: str, item: str, count: float = 1) -> None:
+        request.node.user_properties.append(("figure", (title, item, count)))
+
+    return count
+
+
+@pytest.fixture(autouse=True)
+def _count_fault(request: pytest.FixtureRequest, figure: Callable[..., None]) -> None:
+    """A test marked `fault(kind)` is a line of the table of faults."""
+    for mark in request.node.iter_markers("fault"):
+        figure("faults by kind", mark.args[0])
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,7 @@ def test_restore_refuses_while_the_platform_runs(checkout: Checkout, backups: Pa
 
 
 def test_a_lost_server_comes_back_and_the_platform_goes_on(
-    checkout: Checkout, backups: Path, before: list[list[object]]
+    checkout: Checkout, backups: Path, before: list[list[object]], figure: Callable[..., None]
 ) -> None:
     taken = checkout.run("backup", "named", "--json", cwd=backups)
     assert taken.returncode == 0, taken.stderr
@@ -87,7 +88,13 @@ def test_a_lost_server_comes_back_and_the_platform_goes_on(
     assert checkout.run("stop").returncode == 0
     shutil.rmtree((checkout.home / "postgres").resolve() / "data")
 
+    started = time.monotonic()
     done = checkout.run("restore", str(backups / "named"))
+    figure(
+        "time to restore, in seconds",
+        "./deploy.sh restore, on a server that was lost",
+        time.monotonic() - started,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "every fingerprint the backup's" in done.stdout
     # there is something to replace now, so it asks

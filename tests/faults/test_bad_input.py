@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +74,15 @@ def test_the_catalogue_covers_every_entity_and_is_large_enough() -> None:
 
 
 @pytest.mark.parametrize("bad", CATALOGUE, ids=lambda bad: bad.name)
-def test_a_bad_file_ends_as_the_catalogue_says(loaded: Loaded, bad: BadFile) -> None:
+def test_a_bad_file_ends_as_the_catalogue_says(
+    loaded: Loaded, bad: BadFile, figure: Callable[..., None]
+) -> None:
+    figure(
+        "malformed files by outcome",
+        f"loaded, {'some' if bad.rejected else 'no'} rows rejected"
+        if bad.outcome == "loaded"
+        else bad.outcome,
+    )
     key = bad.source, printable(bad.path)
     if bad.outcome == "unmatched":
         assert f"{bad.source}: {printable(bad.path)}" in loaded.summary.unmatched

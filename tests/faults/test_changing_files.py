@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,23 +39,28 @@ def nobody() -> Iterator[None]:
         os.seteuid(0)
 
 
-def test_a_file_and_a_folder_without_permission_are_named_and_tried_again(tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 1 and folder != Path("/tmp"):
-            pytest.skip(f"{folder} is closed to others")
-    (tmp_path / "locked").mkdir()
-    file = tmp_path / "file.csv"
-    file.write_bytes(b"a\n")
-    file.chmod(0)
-    (tmp_path / "locked").chmod(0)
-    with nobody():
-        unreadable: list[tuple[str, str]] = []
-        assert [listed.path for listed in LocalLanding(tmp_path).files(unreadable)] == ["file.csv"]
-        assert unreadable == [("locked/", "Permission denied")]
-        with pytest.raises(UnreadableFileError, match=r"file\.csv could not be opened: Permission denied"):
-            FileReader(LocalFile(file), is_gzip=False)
+@pytest.mark.fault("landing file unreadable")
+def test_a_file_and_a_folder_without_permission_are_named_and_tried_again() -> None:
+    with tempfile.TemporaryDirectory() as name:  # not tmp_path, which is closed to others
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "locked").mkdir()
+        file = folder / "file.csv"
+        file.write_bytes(b"a\n")
+        file.chmod(0)
+        (folder / "locked").chmod(0)
+        with nobody():
+            unreadable: list[tuple[str, str]] = []
+            assert [listed.path for listed in LocalLanding(folder).files(unreadable)] == ["file.csv"]
+            assert unreadable == [("locked/", "Permission denied")]
+            with pytest.raises(
+                UnreadableFileError, match=r"file\.csv could not be opened: Permission denied"
+            ):
+                FileReader(LocalFile(file), is_gzip=False)
+        (folder / "locked").chmod(0o700)
 
 
+@pytest.mark.fault("landing file replaced")
 def test_a_file_replaced_between_two_readings_is_not_taken(warehouse: Warehouse, tmp_path: Path) -> None:
     orders = warehouse.contracts["ecommerce"]["orders"]
     file = tmp_path / "orders.csv"
@@ -73,6 +79,7 @@ def test_a_file_replaced_between_two_readings_is_not_taken(warehouse: Warehouse,
         list(fetch_records(LocalFile(file), is_gzip=False, stream=stream, wanted=[2], form=reader.form))
 
 
+@pytest.mark.fault("landing file truncated and rewritten")
 def test_a_file_rewritten_all_the_time_is_loaded_whole_or_not_at_all(warehouse: Warehouse) -> None:
     """A producer that does not rename: each state of the file has rows of one number alone."""
     orders = warehouse.contracts["ecommerce"]["orders"]
@@ -108,6 +115,7 @@ def test_a_file_rewritten_all_the_time_is_loaded_whole_or_not_at_all(warehouse: 
     ) == [(0,)]
 
 
+@pytest.mark.fault("landing file deleted")
 def test_a_file_that_comes_and_goes_is_loaded_whole_or_tried_again(warehouse: Warehouse) -> None:
     """Deleted before it is opened, and while it is read; what comes instead has other rows."""
     orders = warehouse.contracts["ecommerce"]["orders"]
@@ -178,6 +186,7 @@ def test_a_folder_that_is_a_link_out_is_named_and_not_looked_into(
     link.unlink()
 
 
+@pytest.mark.fault("landing file swapped for a link")
 def test_a_file_swapped_for_a_link_after_it_was_listed_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "zone").mkdir()
     (tmp_path / "secret").write_bytes(b"secret\n")

@@ -72,7 +72,7 @@ def order_of(kill: Kill, shop: Shop, point: float) -> Order:
     return dataclasses.replace(order, victim=victim, kill_before=1 + int(point * step.statements))
 
 
-def try_one(seed: int, shop: Shop, record_property: Callable[[str, object], None]) -> None:
+def try_one(seed: int, shop: Shop, figure: Callable[..., None]) -> None:
     """Kill, look on, take the step or the run again, compare."""
     kill = drawn(seed)
     print(f"seed {seed}: {kill}")
@@ -88,7 +88,7 @@ def try_one(seed: int, shop: Shop, record_property: Callable[[str, object], None
                 shop.take(*(is_left if kill.is_second_try else STEPS), may_retry=kill.is_second_try)
                 break
         point = points.random()  # it was over before, or had no session yet
-    record_property("kill", (kill.step, f"{kill.kind}, {'time' if kill.is_timed else 'statement'}"))
+    figure("kills by step and kind", f"{kill.step}: {kill.kind}, {'time' if kill.is_timed else 'statement'}")
     shop.assert_undisturbed()
     assert not readers.wrong, readers.wrong[:3]
     assert readers.looks > 0
@@ -97,14 +97,14 @@ def try_one(seed: int, shop: Shop, record_property: Callable[[str, object], None
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(SHORT))
 def test_a_run_killed_anywhere_ends_as_an_undisturbed_one(
-    shop: Shop, number: int, record_property: Callable[[str, object], None]
+    shop: Shop, number: int, figure: Callable[..., None]
 ) -> None:
-    try_one(FIRST_SEED + number, shop, record_property)
+    try_one(FIRST_SEED + number, shop, figure)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", range(SHORT, LONG))
 def test_a_run_killed_anywhere_ends_as_an_undisturbed_one_many_times(
-    shop: Shop, number: int, record_property: Callable[[str, object], None]
+    shop: Shop, number: int, figure: Callable[..., None]
 ) -> None:
-    try_one(FIRST_SEED + number, shop, record_property)
+    try_one(FIRST_SEED + number, shop, figure)

@@ -37,6 +37,7 @@ def person(shop: Shop, *statements: str) -> Iterator[db.Connection]:
 # ---- the network ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("connection reset")
 @pytest.mark.parametrize(
     ("step", "texts", "more"),
     [
@@ -64,6 +65,7 @@ def test_a_connection_that_is_reset_breaks_the_step_and_nothing_else(
 # ---- locks ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("long lock on a table")
 @pytest.mark.parametrize(
     ("step", "table", "setting", "says"),
     [
@@ -86,6 +88,7 @@ def test_a_table_that_somebody_has_locked_is_waited_for_and_its_holder_named(
     shop.assert_rerun_heals()
 
 
+@pytest.mark.fault("long lock on a file")
 def test_a_file_that_another_loader_has_is_waited_for_and_its_holder_named(shop: Shop) -> None:
     from ecommerce_dw.loading.ledger import path_lock
 
@@ -97,6 +100,7 @@ def test_a_file_that_another_loader_has_is_waited_for_and_its_holder_named(shop:
     shop.assert_rerun_heals()
 
 
+@pytest.mark.fault("long lock of the platform")
 @pytest.mark.parametrize(
     ("lock", "name", "step"),
     [
@@ -117,6 +121,7 @@ def test_a_lock_of_the_platform_is_waited_for_and_its_holder_named(
     shop.assert_rerun_heals()
 
 
+@pytest.mark.fault("deadlock")
 def test_a_deadlock_ends_one_of_both_and_a_load_tries_once_more(shop: Shop) -> None:
     # The load looks for a circle after 3 s, when there is one; the person never does.
     shop.query(f"alter role loader in database {DATABASE} set deadlock_timeout to '3s'")
@@ -143,6 +148,7 @@ def test_a_deadlock_ends_one_of_both_and_a_load_tries_once_more(shop: Shop) -> N
     shop.assert_undisturbed()
 
 
+@pytest.mark.fault("statement timeout")
 @pytest.mark.parametrize(
     ("step", "role", "table"),
     [
@@ -166,6 +172,7 @@ def test_a_statement_that_the_server_ends_for_its_time_breaks_the_step_alone(
 # ---- two runs ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("two runs of the same day")
 @pytest.mark.parametrize("other", ["disturbed", "another"])
 def test_two_runs_of_the_same_day_at_once_end_as_one(shop: Shop, other: str) -> None:
     """Two of one name (a task that is thought dead goes on) may fail: they share a row and a folder."""
@@ -181,6 +188,7 @@ def test_two_runs_of_the_same_day_at_once_end_as_one(shop: Shop, other: str) -> 
     shop.assert_rerun_heals()
 
 
+@pytest.mark.fault("lock's session ended")
 def test_a_run_whose_lock_is_lost_fails_and_says_so(shop: Shop) -> None:
     shop.reset("build_warehouse")
     is_over = threading.Event()
@@ -206,6 +214,7 @@ def test_a_run_whose_lock_is_lost_fails_and_says_so(shop: Shop) -> None:
 # ---- what the machine does not have --------------------------------------------------------------------
 
 
+@pytest.mark.fault("disk full")
 @pytest.mark.parametrize("step", ["load", "build_marts", "publish"])
 def test_a_full_disk_breaks_the_step_and_a_rerun_with_room_heals(
     shop: Shop, tmp_path: Path, step: str
@@ -250,6 +259,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
         disk.rmdir()
 
 
+@pytest.mark.fault("memory limit")
 def test_a_build_without_memory_fails_and_a_rerun_heals(shop: Shop) -> None:
     shop.reset("build_marts")
     error = shop.fail("build_marts", memory=1 << 20)
@@ -269,6 +279,7 @@ def library() -> str:
     return places[0]
 
 
+@pytest.mark.fault("clock jumps")
 def test_clocks_that_jump_and_run_wrong_change_nothing(shop: Shop, tmp_path: Path) -> None:
     """The clock of the processes that load, build and publish; the server's stays."""
     clock = tmp_path / "clock"

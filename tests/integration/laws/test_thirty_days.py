@@ -33,6 +33,8 @@ DAYS = [FIRST + dt.timedelta(days=n) for n in range(30)]
 KILLS, LATE, AGAIN = 50, 5, 3
 #: Real files that come broken and a day later right, and files of the catalogue that nothing loads of.
 BROKEN, WORTHLESS = 10, 10
+#: What is killed.
+STEPS = {"load": Load, "build": Build, "publish": Publish}
 SEED = int(os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(2**32))
 
 
@@ -123,27 +125,16 @@ class ThirtyDays(ShopLife):
         super().__init__(database)
         self.folder = folder
         self.kills: Counter[tuple[str, str]] = Counter()
-        self._moment = 1_700_000_000
-
-    def put(self, path: str, data: bytes) -> None:
-        """Deliver a file whole, as a shop does: under another name first."""
-        target = self.settings.landing("ecommerce") / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name("_" + target.name)
-        temporary.write_bytes(data)
-        self._moment += 1
-        os.utime(temporary, (self._moment, self._moment))
-        temporary.rename(target)
 
     def deliver(self, plan: Plan, day: dt.date) -> None:
         """Put everything of a day where it lands. What came broken is taken away when it comes right."""
         landing = self.settings.landing("ecommerce")
         for path in plan.good[day]:
             (landing / f"{path}.gz").unlink(missing_ok=True)
-            self.put(path, (self.folder / path).read_bytes())
+            self.put("ecommerce", path, (self.folder / path).read_bytes())
         for path, how in plan.broken[day]:
             suffix, data = how((self.folder / path).read_bytes())
-            self.put(path + suffix, data)
+            self.put("ecommerce", path + suffix, data)
         for bad in plan.worthless[day]:
             target = landing / bad.path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -158,12 +149,7 @@ class ThirtyDays(ShopLife):
     def kill(self, step: str, kill: Kill) -> None:
         """Let a step be killed; one that is shorter than thought comes to its end."""
         before = self.killed
-        if step == "load":
-            self.load(Load(kill=kill))
-        elif step == "build":
-            self.build(Build(kill=kill))
-        else:
-            self.publish(Publish(kill=kill))
+        self.happen(STEPS[step](kill=kill))
         self.kills[step, kill.victim] += self.killed - before
 
     def files(self) -> dict[str, int]:
@@ -173,7 +159,7 @@ class ThirtyDays(ShopLife):
 
 
 def test_thirty_days_of_faults_end_as_one_clean_run(
-    database: LawsDatabase, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    database: LawsDatabase, tmp_path: Path, figure: Callable[..., None]
 ) -> None:
     chance = random.Random(SEED)
     generate(tmp_path, first=DAYS[0], last=DAYS[-1], scale=0.5, seed=SEED % 1000)
@@ -191,7 +177,7 @@ def test_thirty_days_of_faults_end_as_one_clean_run(
         due = KILLS * number // len(DAYS)
         while life.killed < due:
             # the steps before it are done plainly, so that each has what it works on
-            step = chance.choice(["load", "build", "publish"])
+            step = chance.choice([*STEPS])
             kill = Kill(chance.randrange(1000), "server" if chance.random() < 0.2 else "process")
             if step != "load":
                 load(life.settings)
@@ -205,13 +191,21 @@ def test_thirty_days_of_faults_end_as_one_clean_run(
 
     clean = ThirtyDays(database, tmp_path)
     for path in {path for paths in plan.good.values() for path in paths}:
-        clean.put(path, (tmp_path / path).read_bytes())
+        clean.put("ecommerce", path, (tmp_path / path).read_bytes())
     clean.go_on()
-    with capsys.disabled():
-        kills = ", ".join(f"{step} ({victim}) {n}" for (step, victim), n in sorted(life.kills.items()))
-        print(f"\n30 days, seed {SEED}: {life.killed} kills: {kills}; files {files}; "
-              f"{LATE} late, {AGAIN} again, {BROKEN} broken and then right, {WORTHLESS} worthless; "
-              f"{rows} published rows")  # fmt: skip
+    title = f"thirty days (FAULTS_SEED={SEED})"
+    for (step, victim), count in life.kills.items():
+        figure(title, f"kills: {victim} in {step}", count)
+    for status, count in files.items():
+        figure(title, f"files {status}", count)
+    for kind, count in (
+        ("late", LATE),
+        ("again", AGAIN),
+        ("broken, then right", BROKEN),
+        ("worthless", WORTHLESS),
+    ):
+        figure(title, f"files delivered {kind}", count)
+    figure(title, "published rows compared", rows)
     moved = differences(state, clean.state())
     assert not moved, f"FAULTS_SEED={SEED}: after the faults, and after a clean run: {moved}"
     assert life.killed == KILLS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import psycopg2
@@ -211,7 +211,13 @@ def trial(built: Settings) -> Iterator[Trial]:
     trial = Trial(connection)
     yield trial
     connection.close()
-    print(f"\nrole x object x verb: {trial.cells:,} cells tried")
+
+
+@pytest.fixture(autouse=True)
+def _count_cells(trial: Trial, figure: Callable[..., None]) -> Iterator[None]:
+    before = trial.cells
+    yield
+    figure("security", "role x object x verb: cells tried", trial.cells - before)
 
 
 @pytest.fixture(scope="module")

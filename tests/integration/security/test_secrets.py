@@ -9,7 +9,7 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -117,7 +117,7 @@ def variables(settings: Settings, planted: Mapping[str, str]) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_planted_secrets_are_found_nowhere(
-    site: Settings, planted: dict[str, str], postgres: EmbeddedPostgres
+    site: Settings, planted: dict[str, str], postgres: EmbeddedPostgres, figure: Callable[..., None]
 ) -> None:
     write_configuration(site)
     program = str(Path(sys.executable).with_name("ecommerce-dw"))
@@ -168,10 +168,10 @@ def test_planted_secrets_are_found_nowhere(
     found = {
         (name, place) for name, value in planted.items() for place, text in places.items() if value in text
     }
-    print(
-        f"\nsecrets planted: {len(planted)}, places searched: {len(places):,}, looks at arguments: "
-        f"{arguments.looks:,}, found: {len(found) + len(arguments.found)}"
-    )
+    figure("security", "secrets planted", len(planted))
+    figure("security", "secrets: places searched", len(places))
+    figure("security", "secrets: looks at arguments of processes", arguments.looks)
+    figure("security", "secrets found", len(found) + len(arguments.found))
     assert found == set()
     assert arguments.found == set() and arguments.looks > 20
     # What is searched is really there.
