@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import psycopg2
 import pytest
 
 from ecommerce_dw import db
+from ecommerce_dw.db import LockHeldError
 from ecommerce_dw.migrations import head, migrate
+from ecommerce_dw.platform.postgres import EmbeddedPostgres
 from ecommerce_dw.settings import PROJECT_DIR, Settings
+from tests.conftest import settings_for
 
 
 def test_migrating_twice_ends_at_the_newest_revision(settings: Settings) -> None:
     assert migrate(settings) == head()
     assert migrate(settings) == head()
+
+
+def test_what_a_migration_waits_for_is_named(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    postgres.execute("create database waiting_migration")
+    settings = settings_for(
+        postgres, "waiting_migration", tmp_path, lock_wait_seconds=0.5, table_lock_wait_seconds=0.5
+    )
+    migrate(settings)
+    with db.transaction(settings=settings) as cursor:
+        cursor.execute("update ops.schema_migrations set version_num = '0011'")
+    with db.transaction(settings=settings) as cursor:
+        cursor.execute("lock table raw.load_ledger in access share mode")
+        with pytest.raises(LockHeldError, match=r"in use for more than 0.5 s. In use by: .*raw\.load_ledger"):
+            migrate(settings)
+    with db.transaction(settings=settings) as cursor:
+        cursor.execute("select pg_advisory_xact_lock(%s)", (db.MIGRATION_LOCK,))
+        with pytest.raises(LockHeldError, match=r"The lock of the migrations was not free .* Held by: "):
+            migrate(settings)
+    postgres.execute("drop database waiting_migration with (force)")
 
 
 @pytest.mark.parametrize("role", ["loader", "transformer", "analyst"])

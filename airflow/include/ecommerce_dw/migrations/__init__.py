@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg2.errors
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from ecommerce_dw import roles
-from ecommerce_dw.db import MIGRATION_LOCK, sqlalchemy_url
+from ecommerce_dw.db import MIGRATION_LOCK, LockHeldError, advisory_locks, sqlalchemy_url, users_of
 from ecommerce_dw.settings import Settings, get_settings
 
 
@@ -23,6 +25,9 @@ def migrate(settings: Settings | None = None) -> str:
 
     Returns:
         The revision it is at afterwards, e.g. `0001`.
+
+    Raises:
+        LockHeldError: Another migration went on, or somebody used a table, all the time allowed.
     """
     settings = settings or get_settings()
     config = Config()
@@ -33,7 +38,10 @@ def migrate(settings: Settings | None = None) -> str:
     )
     try:
         with engine.begin() as connection:
-            connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            with driver.cursor() as cursor:
+                advisory_locks(cursor, [MIGRATION_LOCK], "lock of the migrations", settings)
             # Who waits for a table's lock makes everybody behind it wait: better to fail, and be run again.
             connection.execute(
                 text("select set_config('lock_timeout', :wait, true)"), {"wait": settings.table_lock_timeout}
@@ -41,8 +49,6 @@ def migrate(settings: Settings | None = None) -> str:
             config.attributes["connection"] = connection
             config.attributes["settings"] = settings
             command.upgrade(config, "head")
-            driver = connection.connection.driver_connection
-            assert driver is not None
             with driver.cursor() as cursor:
                 if roles.lost_schemas(cursor):
                     roles.make_schemas(cursor)
@@ -51,6 +57,14 @@ def migrate(settings: Settings | None = None) -> str:
                 connection, opts={"version_table": "schema_migrations", "version_table_schema": "ops"}
             ).get_current_revision()
         return current or ""
+    except OperationalError as error:
+        if not isinstance(error.orig, psycopg2.errors.LockNotAvailable):
+            raise
+        raise LockHeldError(
+            "The migration needs a table that was in use for more than "
+            f"{settings.table_lock_wait_seconds:g} s. In use by: {users_of(settings)}. Nothing was changed. "
+            "Let those sessions end, then run it again (setting TABLE_LOCK_WAIT_SECONDS changes the wait)."
+        ) from error
     finally:
         engine.dispose()
 
