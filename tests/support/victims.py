@@ -176,7 +176,7 @@ def _count_statements(countdown: _Countdown) -> None:
     import psycopg2
     import psycopg2.extensions
 
-    class Connection(psycopg2.extensions.connection):
+    class Counting(psycopg2.extensions.connection):
         def cursor(self, *args: Any, **kwargs: Any) -> Any:
             kwargs.setdefault("cursor_factory", Cursor)
             return super().cursor(*args, **kwargs)
@@ -197,7 +197,8 @@ def _count_statements(countdown: _Countdown) -> None:
     connect: Callable[..., Any] = psycopg2.connect
 
     def connect_counting(*args: Any, **kwargs: Any) -> Any:
-        return connect(*args, **kwargs | {"connection_factory": Connection})
+        base = kwargs.get("connection_factory", psycopg2.extensions.connection)
+        return connect(*args, **kwargs | {"connection_factory": type("Connection", (Counting, base), {})})
 
     psycopg2.connect = connect_counting
 

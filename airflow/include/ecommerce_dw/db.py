@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import psycopg2
@@ -42,6 +43,19 @@ RUN_LOCK = 7_305_007
 RESTORE_LOCK = 7_305_008
 #: Key of the advisory lock that loads hold shared, and who has a person forgotten alone.
 ERASURE_LOCK = 7_305_009
+
+
+class _Connection(psycopg2.extensions.connection):
+    """One whose `with` lets what ended the session be seen, in place of "connection already closed"."""
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error_type is None or not self.closed:
+            super().__exit__(error_type, error, traceback)
 
 
 class LockHeldError(RuntimeError):
@@ -78,6 +92,7 @@ def connect(
         application_name=application_name,
         sslmode=settings.warehouse_sslmode,
         sslrootcert=settings.warehouse_sslrootcert or None,
+        connection_factory=_Connection,
         **settings.network_waits,
     )
     with connection.cursor() as cursor:
