@@ -20,7 +20,7 @@ from rich.console import Console
 from ecommerce_dw import db, pipeline
 from ecommerce_dw.fingerprint import fingerprint
 from ecommerce_dw.loading import erasure, load
-from ecommerce_dw.loading.decisions import accept, withdraw
+from ecommerce_dw.loading.decisions import accept, discard, withdraw
 from ecommerce_dw.loading.discover import LandedFile
 from ecommerce_dw.loading.erasure import UnknownCustomerError, forget_customer
 from ecommerce_dw.loading.journal import last_decisions
@@ -186,6 +186,27 @@ def test_a_file_whose_rewriting_was_interrupted_is_rewritten_by_the_next_load(
     assert shop.is_forgotten()
 
 
+def test_later_events_of_a_forgotten_visit_are_nobodys_too(shop: Shop, make_settings: Any) -> None:
+    """They say whose visit it is only in the file that is erased already."""
+    forget_customer(shop.settings, "C1")
+    later = EVENTS.replace("03-01", "03-02")
+    (shop.landing / later).parent.mkdir(parents=True)
+    anonymous = VISITS.format(agent="Mozilla", ip="10.0.0.1", city="Oslo").replace(",C1,", ",,")
+    content = anonymous.replace("E1", "E4").replace("E2", "E5").replace("E3", "E6")
+    (shop.landing / later).write_bytes(gzip.compress(content.encode()))
+    load(shop.settings)
+    assert shop.is_forgotten()
+    addresses = (
+        "select event_id, ip_address::text from raw.ecommerce__web_events where event_id >= 'E4' order by 1"
+    )
+    assert shop.query(addresses) == [("E4", None), ("E5", None), ("E6", "10.0.0.9")]
+    assert gzip.decompress((shop.landing / later).read_bytes()).count(b"10.0.0.9") == 1
+    replayed = make_settings(ecommerce_dw_home=shop.settings.home)
+    (shop.landing / later).write_bytes(gzip.compress(content.encode()))
+    load(replayed)
+    assert found_in(replayed, ["10.0.0.1"]) == []
+
+
 def _killed(*_: object) -> None:
     raise KeyboardInterrupt
 
@@ -215,6 +236,43 @@ def test_what_was_decided_about_a_file_holds_for_the_rewritten_one(
     assert last_decisions(settings)["ecommerce", CUSTOMERS].decision == "accept"
     lost = make_settings(ecommerce_dw_home=settings.home)
     assert [each.outcome for each in load(lost).outcomes] == ["loaded"]
+
+
+@pytest.mark.parametrize("decision", [discard, accept, withdraw])
+def test_a_decision_holds_where_the_rewriting_died_before_the_ledger_knew(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, decision: Any
+) -> None:
+    file = settings.landing("ecommerce") / CUSTOMERS
+    file.parent.mkdir(parents=True)
+    bad = RECORDS[2].replace("C1", "C{}")
+    file.write_text(HEADER + RECORDS[1] + "\r\n" + "\r\n".join(bad.format(n) for n in range(11, 40)))
+    loaded = settings.landing("ecommerce") / CUSTOMERS.replace("03-01", "02-28")
+    loaded.parent.mkdir()
+    loaded.write_text(HEADER + RECORDS[1])
+    load(settings)
+    if decision is withdraw:
+        accept(settings, CUSTOMERS)
+    decision(settings, CUSTOMERS)
+    put = LocalLanding.put
+
+    def put_and_die(self: LocalLanding, path: str, new: Path) -> None:
+        put(self, path, new)
+        if path == CUSTOMERS:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(LocalLanding, "put", put_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            forget_customer(settings, "C2")
+    assert "Li" not in file.read_text()
+    status = {discard: "discarded", accept: "loaded", withdraw: "withdrawn"}[decision]
+    for _ in range(2):
+        load(settings)
+        with db.transaction(settings=settings) as cursor:
+            cursor.execute(
+                "select status, rows_loaded from raw.load_ledger where is_current and path = %s", (CUSTOMERS,)
+            )
+            assert cursor.fetchall() == [(status, int(decision is accept))]
 
 
 def test_who_is_unknown_or_known_twice_is_told(shop: Shop) -> None:
@@ -294,7 +352,7 @@ def test_tombstones_of_a_backup_with_another_key_are_not_taken(shop: Shop, tmp_p
         assert not read_tombstones(other)
     key = (tombstones_file(shop.settings).parent / "key").read_text().strip()
     other = settings_at(shop.settings, tmp_path / "elsewhere", key)
-    assert merge_tombstones(other, saved) == 1
+    assert merge_tombstones(other, saved) == 2  # the customer, and a visit
     assert read_tombstones(other).among("ecommerce", ["C1", "C2"]) == ["C1"]
 
 
@@ -318,7 +376,7 @@ def test_tombstones_name_nobody_and_are_asked_for_only_in_private(shop: Shop) ->
     file.chmod(0o600)
     with file.open("a") as lines:
         lines.write('{"hash": "torn')
-    with pytest.raises(TombstoneError, match=r"line 2: not a tombstone.*can be deleted"):
+    with pytest.raises(TombstoneError, match=r"line 3: not a tombstone.*can be deleted"):
         load(shop.settings)
 
 

@@ -232,7 +232,8 @@ class Batch:
         self, cursor: psycopg2.extensions.cursor, file: LandedFile, entry: Known | None
     ) -> _Opened | FileOutcome:
         is_waived = entry is not None and entry.status == "refused" and entry.is_threshold_waived
-        decision = self._context.decisions.get((self._contract.source, file.path)) if entry is None else None
+        held = self._context.decisions.get((self._contract.source, file.path))
+        decision = held if entry is None else None
         is_reloaded = False
         if entry is not None and entry.bytes == file.bytes and not is_to_be_tried_again(entry, file):
             digest = hash_file(file.location)
@@ -246,6 +247,21 @@ class Batch:
                         (file.form.modified_at, file.form.etag, entry.file_id),
                     )
                 return replace(outcome_of(file, "unchanged"), file_id=entry.file_id)
+        if (
+            entry is not None
+            and held is not None
+            and held.sha256 != entry.sha256
+            and held.sha256 == hash_file(file.location)
+        ):
+            # Decided about bytes that the ledger does not know: an erasure rewrote the file and then died.
+            if entry.status in ("discarded", "withdrawn"):
+                cursor.execute(
+                    "update raw.load_ledger set erased_at = coalesce(erased_at, clock_timestamp()), "
+                    "erased_sha256 = %s, bytes = %s, modified_at = %s, etag = %s where file_id = %s",
+                    (held.sha256, file.bytes, file.form.modified_at, file.form.etag, entry.file_id),
+                )
+                return replace(outcome_of(file, "unchanged"), file_id=entry.file_id)
+            is_reloaded = is_waived = held.decision == "accept"
         if decision is not None and decision.sha256 == hash_file(file.location):
             if decision.decision in ("discard", "withdraw"):
                 return self._set_aside(cursor, file, decision)

@@ -36,7 +36,7 @@ from ecommerce_dw.loading.ledger import commit_with_load_ids, waiting_keys_table
 from ecommerce_dw.loading.personal import PERSON, VISIT, Eraser, People, erasable_columns, is_about_people
 from ecommerce_dw.loading.rejects import kept_keys, readable
 from ecommerce_dw.loading.stream import FileReader, Header, RefusedFileError, hash_file, read_names
-from ecommerce_dw.loading.tombstones import Tombstones, add_tombstone, read_tombstones
+from ecommerce_dw.loading.tombstones import KINDS, Kind, Tombstones, add_tombstones, read_tombstones
 from ecommerce_dw.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -97,8 +97,11 @@ def forget_customer(
         about = [contract for contract in contracts[source].values() if is_about_people(contract)]
         with connection, connection.cursor() as cursor:
             db.advisory_locks(cursor, [db.ERASURE_LOCK], "lock of an erasure", settings)
-            add_tombstone(settings, source, customer)
             people = People({customer.encode()})
+            for contract in about:
+                if _is_there(cursor, contract):
+                    _find_visits(cursor, contract, people)
+            add_tombstones(settings, source, customer, {visit.decode() for visit in people.visits})
             counts, rejected = _blank(cursor, settings, about, people)
             _record(cursor, source, "request", sum(counts.values()), rejected)
             _commit(cursor, settings)
@@ -150,6 +153,7 @@ def apply_tombstones(settings: Settings) -> int:
                 for contract in about:
                     found = _people_of(cursor, contract, tombstones, None)
                     people.customers |= found.customers
+                    people.visits |= found.visits
                 if not people:
                     continue
                 counts, rejected = _blank(cursor, settings, about, people)
@@ -262,12 +266,29 @@ def _people_of(
         ),
         (list(file_ids or ()),),
     )
-    known = {customer for (customer,) in cursor.fetchall()}
+    ids: dict[Kind, set[str]] = {"customer": {customer for (customer,) in cursor.fetchall()}, "visit": set()}
+    if _has_visits(contract):
+        cursor.execute(
+            sql.SQL(
+                "select distinct {visit} from {table} "
+                "where {visit} is not null and ({all} or _file_id = any(%s))"
+            ).format(
+                visit=sql.Identifier(VISIT),
+                table=sql.Identifier("raw", contract.table),
+                all=sql.Literal(file_ids is None),
+            ),
+            (list(file_ids or ()),),
+        )
+        ids["visit"] = {visit for (visit,) in cursor.fetchall()}
     for _, raw, _, header in _rejected(cursor, contract, file_ids):
-        customer, _ = Eraser(contract, header, People()).whose(raw)
+        customer, visit = Eraser(contract, header, People()).whose(raw)
         with contextlib.suppress(UnicodeDecodeError):
-            known |= {customer.decode()} if customer else set()
-    return People({each.encode() for each in tombstones.among(contract.source, known)})
+            ids["customer"] |= {customer.decode()} if customer else set()
+            ids["visit"] |= {visit.decode()} if visit else set()
+    customers, visits = (
+        {each.encode() for each in tombstones.among(contract.source, ids[kind], kind)} for kind in KINDS
+    )
+    return People(customers, visits)
 
 
 def _blank(
@@ -307,8 +328,12 @@ def _commit(cursor: psycopg2.extensions.cursor, settings: Settings) -> None:
     commit_with_load_ids(cursor, settings, file_ids, has_removed=bool(file_ids))
 
 
+def _has_visits(contract: Contract) -> bool:
+    return VISIT in {column.name for column in contract.columns}
+
+
 def _find_visits(cursor: psycopg2.extensions.cursor, contract: Contract, people: People) -> None:
-    if VISIT not in {column.name for column in contract.columns}:
+    if not _has_visits(contract):
         return
     cursor.execute(
         sql.SQL(
@@ -329,7 +354,6 @@ def _blank_rows(
     """Blank rows of a raw table; the kept keys of each, as JSON."""
     _find_visits(cursor, contract, people)
     columns = list(map(sql.Identifier, erasable_columns(contract)))
-    names = {column.name for column in contract.columns}
     cursor.execute(
         sql.SQL(
             """
@@ -343,7 +367,7 @@ def _blank_rows(
             blanks=sql.SQL(", ").join(sql.SQL("{} = null").format(column) for column in columns),
             columns=sql.SQL(", ").join(columns),
             person=sql.Identifier(PERSON),
-            visit=sql.Identifier(VISIT) if VISIT in names else sql.SQL("null"),
+            visit=sql.Identifier(VISIT) if _has_visits(contract) else sql.SQL("null"),
             all=sql.Literal(file_ids is None),
             keys=sql.SQL(", ").join(
                 sql.SQL("{}, {}::text").format(sql.Literal(name), sql.Identifier(name))
@@ -531,10 +555,15 @@ def _people_in(
         return People(set(customers), found.visits | whose.visits)
 
     @cache
-    def is_forgotten(customer: bytes) -> bool:
-        return bool(whose.among(contract.source, [customer.decode(errors="replace")]))
+    def is_forgotten(id_: bytes, kind: Kind) -> bool:
+        return bool(whose.among(contract.source, [id_.decode(errors="replace")], kind))
 
-    return eraser.people_in(content, header.first_line, is_forgotten)
+    return eraser.people_in(
+        content,
+        header.first_line,
+        lambda customer: is_forgotten(customer, "customer"),
+        is_wanted_visit=lambda visit: is_forgotten(visit, "visit"),
+    )
 
 
 def _form_of(landing: Landing, path: str) -> FileForm:

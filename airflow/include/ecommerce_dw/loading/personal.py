@@ -56,7 +56,7 @@ class People:
     visits: set[bytes] = field(default_factory=set)
 
     def __bool__(self) -> bool:
-        return bool(self.customers)
+        return bool(self.customers or self.visits)
 
     @property
     def words(self) -> tuple[bytes, ...]:
@@ -160,9 +160,10 @@ class Eraser:
         first_line: int,
         is_wanted: Callable[[bytes], bool],
         *,
+        is_wanted_visit: Callable[[bytes], bool] = lambda visit: False,
         word: bytes = b"",
     ) -> People:
-        """The wanted customers of whom a file has something, and their visits.
+        """The wanted customers of whom a file has something, their visits, and wanted visits of nobody's.
 
         Args:
             word: What stands somewhere in every record of theirs, where that is known.
@@ -177,6 +178,8 @@ class Eraser:
                     found.customers.add(customer)
                     if visit is not None:
                         found.visits.add(visit)
+                elif visit is not None and is_wanted_visit(visit):
+                    found.visits.add(visit)
         return found
 
     def _records(self, piece: bytes, line: int) -> Iterator[tuple[int, bytes]]:

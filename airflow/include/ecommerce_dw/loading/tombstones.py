@@ -1,6 +1,7 @@
 """Whom to forget, outside the database: a keyed hash for each person, which every load and restore asks.
 
-The hash says of a customer's id whether it is one of them, to who has the key, and names nobody to others.
+The hash says of a customer's id whether it is one of them, to who has the key, and names nobody to others. So
+do those of the person's visits, whose first events do not say whose they are.
 """
 
 from __future__ import annotations
@@ -14,8 +15,13 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ecommerce_dw.settings import Settings
+
+#: Of what a tombstone is.
+Kind = Literal["customer", "visit"]
+KINDS: tuple[Kind, ...] = ("customer", "visit")
 
 
 class TombstoneError(RuntimeError):
@@ -27,7 +33,7 @@ class Tombstones:
     """The people of whom nothing may come back.
 
     Attributes:
-        hashes: Keyed hashes of source and customer id.
+        hashes: Keyed hashes of source and id.
         key: What they are made with; empty where there are none.
     """
 
@@ -37,11 +43,11 @@ class Tombstones:
     def __bool__(self) -> bool:
         return bool(self.hashes)
 
-    def among(self, source: str, customers: Iterable[str]) -> list[str]:
-        """Those of a source's customer ids that are to be forgotten."""
+    def among(self, source: str, ids: Iterable[str], kind: Kind = "customer") -> list[str]:
+        """Those of a source's ids that are to be forgotten."""
         if not self:
             return []
-        return [each for each in customers if _hash(self.key, source, each) in self.hashes]
+        return [each for each in ids if _hash(self.key, source, each, kind) in self.hashes]
 
 
 def tombstones_file(settings: Settings) -> Path:
@@ -62,18 +68,19 @@ def read_tombstones(settings: Settings) -> Tombstones:
     return Tombstones(frozenset(entry["hash"] for entry in entries), _key_of(settings, entries))
 
 
-def add_tombstone(settings: Settings, source: str, customer: str) -> None:
-    """Keep, on the disk, that a customer is to be forgotten; one who is there already stays."""
+def add_tombstones(settings: Settings, source: str, customer: str, visits: Iterable[str]) -> None:
+    """Keep, on the disk, that a customer and some visits are to be forgotten; what is there already stays."""
     known = read_tombstones(settings)
-    if known.among(source, [customer]):
-        return
     key = _key(settings, make=True)
-    entry = {
-        "hash": _hash(key, source, customer),
-        "key_check": _key_check(key),
-        "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-    }
-    _append(tombstones_file(settings), [json.dumps(entry)])
+    ids: list[tuple[str, Kind]] = [(customer, "customer"), *((visit, "visit") for visit in sorted(visits))]
+    now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    missing = [
+        json.dumps({"hash": _hash(key, source, id_, kind), "key_check": _key_check(key), "at": now})
+        for id_, kind in ids
+        if not known.among(source, [id_], kind)
+    ]
+    if missing:
+        _append(tombstones_file(settings), missing)
 
 
 def merge_tombstones(settings: Settings, saved: str) -> int:
@@ -157,8 +164,8 @@ def _private_text(file: Path) -> str:
     return file.read_text(encoding="utf-8")
 
 
-def _hash(key: bytes, source: str, customer: str) -> str:
-    return hmac.new(key, f"{source}\0{customer}".encode(), hashlib.sha256).hexdigest()
+def _hash(key: bytes, source: str, id_: str, kind: Kind) -> str:
+    return hmac.new(key, f"{source}\0{kind}\0{id_}".encode(), hashlib.sha256).hexdigest()
 
 
 def _key_check(key: bytes) -> str:
