@@ -166,7 +166,10 @@ def _kill(order: Order, child: int, settings: Any) -> bool:
             row = cursor.fetchone()
         is_there = row is not None
         if row is not None:
-            os.kill(row[0], signal.SIGKILL)
+            try:
+                os.kill(row[0], signal.SIGKILL)
+            except ProcessLookupError:  # it ended in between
+                is_there = False
     if order.victim in ("process", "server"):
         os.kill(child, signal.SIGKILL)
     return is_there
