@@ -16,6 +16,7 @@ from typing import Any
 import psycopg2.extensions
 import pytest
 from click.testing import CliRunner
+from obstore.exceptions import PermissionDeniedError
 
 from ecommerce_dw import db
 from ecommerce_dw.commands.load import command as load_command
@@ -23,6 +24,7 @@ from ecommerce_dw.commands.rejects import command as rejects_command
 from ecommerce_dw.ingest import _land
 from ecommerce_dw.loading import load
 from ecommerce_dw.loading.decisions import accept, discard, withdraw
+from ecommerce_dw.loading.erasure import forget_customer
 from ecommerce_dw.loading.landing import FileChangedError, LandingError, landing_of
 from ecommerce_dw.loading.reload import Reload
 from ecommerce_dw.pipeline import load_step
@@ -426,6 +428,51 @@ def test_loaded_days_can_be_read_again(
     reload = Reload(FIRST, FIRST, "ecommerce")
     assert [file.action for file in plan(settings, reload).files] == ["again"]
     assert load(settings, source="ecommerce", reload=reload).files_loaded == 1
+
+
+def test_who_is_forgotten_is_in_no_object_either(
+    bucket: Bucket, network: Network, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    generate(tmp_path, opening=FIRST, first=FIRST, last=FIRST + dt.timedelta(days=1), scale=0.3, seed=3)
+    bucket.put_folder(tmp_path, "landed")
+    monkeypatch.setenv("LANDING_ECOMMERCE", f"s3://{bucket.name}/landed")
+    load(settings)
+    rows = "select customer_id, email from raw.ecommerce__customers where email is not null order by 1"
+    with db.transaction(settings=settings) as cursor:
+        cursor.execute(rows)
+        (customer, mail), *others = cursor.fetchall()
+
+    def objects() -> dict[str, bytes]:
+        listed = bucket.client.list_objects_v2(Bucket=bucket.name)["Contents"]
+        return {
+            each["Key"]: bucket.client.get_object(Bucket=bucket.name, Key=each["Key"])["Body"].read()
+            for each in listed
+        }
+
+    before = objects()
+    done = forget_customer(settings, customer)
+    assert done.files
+    after = objects()
+    assert {f"landed/{path}" for path in done.files} == {key for key in after if after[key] != before[key]}
+    assert not any(mail.encode() in content for content in after.values())
+    assert load(settings).files_loaded == 0
+    with db.transaction(settings=settings) as cursor:
+        cursor.execute(rows)
+        assert cursor.fetchall() == others
+
+    # Delivered again where we may not write: the load goes on, and the rows are nobody's.
+    key = next(key for key in before if mail.encode() in before[key])
+    bucket.put(key, before[key])
+    with monkeypatch.context() as context:
+        context.setattr("obstore.put", refuse_to_put)
+        assert load(settings).files_loaded == 1
+    assert mail.encode() in objects()[key]
+    load(settings)
+    assert objects() == after
+
+
+def refuse_to_put(*_: object) -> None:
+    raise PermissionDeniedError("denied")
 
 
 def test_ingest_takes_a_file_of_this_machine_into_the_bucket(

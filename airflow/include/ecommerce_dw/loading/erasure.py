@@ -194,7 +194,7 @@ def rewrite_files(
                 continue
             try:
                 _rewrite(connection, settings, landing, file, tombstones)
-            except (UnreadableFileError, OSError) as error:
+            except (LandingError, UnreadableFileError, OSError) as error:
                 logger.warning(
                     "%s still has personal data of who is to be forgotten: %s The next load tries again.",
                     *(file.path, _told(error)),
@@ -475,12 +475,12 @@ def _rewrite_landed(
         try:
             if file.contract in about and _rewrite(connection, settings, landing, file, people):
                 rewritten.append(file.path)
-        except (UnreadableFileError, OSError) as error:
+        except (LandingError, UnreadableFileError, OSError) as error:
             left.append(f"{file.path}: {_told(error).rstrip('.')}")
     return tuple(rewritten), tuple(left)
 
 
-def _told(error: UnreadableFileError | OSError) -> str:
+def _told(error: LandingError | UnreadableFileError | OSError) -> str:
     return f"{error.strerror or error}." if isinstance(error, OSError) else str(error)
 
 
