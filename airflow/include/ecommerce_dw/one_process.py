@@ -8,8 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeAlias
 
 from ecommerce_dw import db, pipeline
-from ecommerce_dw.db import LockHeldError
-from ecommerce_dw.loading.tombstones import TombstoneError
+from ecommerce_dw.loading import loader
 from ecommerce_dw.pipeline import CheckFailedError
 from ecommerce_dw.settings import Settings
 from ecommerce_dw.transform import BuildError, parsed_once
@@ -20,7 +19,7 @@ class RunIsGoingError(RuntimeError):
 
 
 #: What stops a run with a message that says what was kept and what to do.
-STOPS = (RunIsGoingError, TombstoneError, CheckFailedError, BuildError, LockHeldError)
+STOPS = (RunIsGoingError, CheckFailedError, BuildError, *loader.STOPS)
 
 #: Name of a step, and what it does.
 Step: TypeAlias = tuple[str, Callable[[], Any]]

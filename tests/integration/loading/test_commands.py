@@ -13,6 +13,7 @@ import psycopg2.extensions
 import pytest
 from click.testing import CliRunner
 
+from ecommerce_dw import db
 from ecommerce_dw.cli import main
 from ecommerce_dw.loading import load
 from ecommerce_dw.settings import PROJECT_DIR, Settings
@@ -65,6 +66,19 @@ def test_load_accept_discard_and_withdraw(settings: Settings, run: Callable[...,
     assert run("accept", "--expectation", "volume", "--json")[1]["expectation"] == "volume"
     assert run("accept")[0] == 2
     assert run("rejects", "list", "--path", second, "--json")[1]["total"] == 2000
+
+
+def test_what_stops_a_load_is_said_and_is_no_traceback(
+    settings: Settings, run: Callable[..., tuple[int, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    land(settings, "2026-01-01", "OI-1,O-1,P-1,1,1.00,1.00,0.00,2026-01-01 00:00:00\n")
+    hasty = settings.model_copy(update={"lock_wait_seconds": 0.3})
+    monkeypatch.setattr("ecommerce_dw.commands.load.get_settings", lambda: hasty)
+    with db.transaction(settings=settings) as cursor:
+        cursor.execute("lock table raw.load_ledger in exclusive mode")
+        code, said = run("load")
+    assert code == 1
+    assert "The load waited longer than 0.3 s" in said and "raw.load_ledger" in said
 
 
 def test_law_8_the_real_shops_files_reconcile_to_the_last_decimal(

@@ -8,7 +8,7 @@ import json
 import click
 
 from ecommerce_dw.loading.decisions import DecisionError, accept, accept_expectation
-from ecommerce_dw.loading.landing import LandingError
+from ecommerce_dw.loading.loader import STOPS
 from ecommerce_dw.settings import get_settings
 
 
@@ -38,7 +38,7 @@ def command(
     assert path is not None
     try:
         outcome = accept(settings, path, source=source, reason=reason)
-    except (DecisionError, LandingError) as error:
+    except (DecisionError, *STOPS) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(outcome), default=str))

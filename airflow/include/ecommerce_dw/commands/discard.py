@@ -6,6 +6,7 @@ import json
 
 import click
 
+from ecommerce_dw.db import LockHeldError
 from ecommerce_dw.loading.decisions import DecisionError, discard
 from ecommerce_dw.settings import get_settings
 
@@ -19,7 +20,7 @@ def command(path: str, source: str | None, reason: str, as_json: bool) -> None:
     """Settle the refused file PATH by leaving it out until other bytes come under its path."""
     try:
         entry = discard(get_settings(), path, source=source, reason=reason)
-    except DecisionError as error:
+    except (DecisionError, LockHeldError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(json.dumps({"source": entry.source, "path": entry.path, "status": "discarded"}))

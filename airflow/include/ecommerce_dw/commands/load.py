@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 import click
 
 from ecommerce_dw.loading import LoadSummary, load
-from ecommerce_dw.loading.landing import LandingError
-from ecommerce_dw.loading.tombstones import TombstoneError
+from ecommerce_dw.loading.loader import STOPS
 from ecommerce_dw.logs import about
 from ecommerce_dw.runs import shell_run_id
 from ecommerce_dw.settings import get_settings
@@ -59,7 +58,7 @@ def command(
             )
         except LookupError as error:
             raise click.UsageError(str(error)) from error
-        except (LandingError, TombstoneError) as error:
+        except STOPS as error:
             raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(summary), default=str, indent=2))

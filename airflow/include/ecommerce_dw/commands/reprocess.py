@@ -60,7 +60,7 @@ def command(
                 done = reprocess(
                     settings, planned, run_id=run_id, progress=lambda step: status.update(f"{step} …")
                 )
-        except (LandingError, *STOPS) as error:
+        except STOPS as error:
             raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(json.dumps({"plan": planned.as_dict(), "done": done}, default=str))

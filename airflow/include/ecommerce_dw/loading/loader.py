@@ -23,7 +23,7 @@ from ecommerce_dw.loading.batch import SMALL_FILE, Batch, InconsistentLoadError,
 from ecommerce_dw.loading.copy import Notices
 from ecommerce_dw.loading.dating import date_files
 from ecommerce_dw.loading.discover import LandedFile, LandingZone, discover
-from ecommerce_dw.loading.landing import UnreadableFileError, landing_of
+from ecommerce_dw.loading.landing import LandingError, UnreadableFileError, landing_of
 from ecommerce_dw.loading.ledger import Known, is_settled, read_known, record_attempts
 from ecommerce_dw.loading.outcome import (
     EntityLoad,
@@ -33,13 +33,16 @@ from ecommerce_dw.loading.outcome import (
     about_file,
     outcome_of,
 )
+from ecommerce_dw.loading.personal import UnerasableError
 from ecommerce_dw.loading.reload import Reload
-from ecommerce_dw.loading.tombstones import read_tombstones
+from ecommerce_dw.loading.tombstones import TombstoneError, read_tombstones
 from ecommerce_dw.logs import about
 from ecommerce_dw.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+#: What stops a load as a whole, with a message that says what was kept and what to do.
+STOPS = (LandingError, TombstoneError, UnerasableError, ddl.ContractChangeError, db.LockHeldError)
 
 _SMALL_GZIP_FILE = 32 << 10
 _BATCH_FILES = 200
@@ -90,6 +93,7 @@ def load(
         ecommerce_dw.loading.ddl.ContractChangeError: A table cannot follow its contract.
         ecommerce_dw.db.LockHeldError: Transform or publish held the lock for too long, or somebody a table.
         ecommerce_dw.loading.tombstones.TombstoneError: Nobody can say who is to be forgotten.
+        ecommerce_dw.loading.personal.UnerasableError: A contract requires what has to go.
         psycopg2.OperationalError: The warehouse does not answer.
     """
     started = time.perf_counter()
