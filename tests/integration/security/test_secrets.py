@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import os
 import secrets
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-import psutil
 import pytest
 from pydantic import SecretStr
 
@@ -25,44 +22,10 @@ from ecommerce_dw.quality import build_data_docs
 from ecommerce_dw.settings import Settings
 from shop_simulator import generate
 from tests.conftest import settings_for
+from tests.support.planted import PLANTED, Arguments, files_of, search
 from tests.support.receivers import receiving_mail, receiving_posts
 
 DATABASE, OWNER = "planted_dw", "planted_owner"
-PLANTED = (
-    "warehouse_password", "loader_password", "transformer_password", "analyst_password", "monitor_password",
-    "pii_reader_password", "api_password", "smtp_password", "airflow_admin_password", "airflow_fernet_key",
-    "airflow_jwt_secret", "airflow_api_secret_key", "airflow_db_password", "redis_password", "erasure_key",
-)  # fmt: skip
-
-#: Files that are there to hold secrets; each is its owner's alone.
-KEPT_IN = {"airflow.cfg", "passwords.json", "pgpass", "connections.json", "secrets.json"}
-
-
-class Arguments(threading.Thread):
-    """Looks at the arguments of this machine's processes, again and again, for planted secrets."""
-
-    def __init__(self, planted: Mapping[str, str]) -> None:
-        super().__init__(daemon=True)
-        self.planted = planted
-        self.found: set[str] = set()
-        self.looks = 0
-        self._is_over = threading.Event()
-
-    def run(self) -> None:
-        while not self._is_over.wait(0.05):
-            self.looks += 1
-            for process in psutil.process_iter():
-                with contextlib.suppress(psutil.Error):
-                    line = " ".join(process.cmdline())
-                    self.found |= {name for name, value in self.planted.items() if value in line}
-
-    def __enter__(self) -> Arguments:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        self.join()
 
 
 @pytest.fixture
@@ -152,12 +115,7 @@ def test_planted_secrets_are_found_nowhere(
     assert build_data_docs(site, run_id)
 
     places = {"output": "\n".join(said), "server's log": postgres.log_file.read_text(errors="replace")}
-    for file in site.home.rglob("*"):
-        if file.is_file() and not file.is_symlink():
-            if file.name in KEPT_IN:
-                assert file.stat().st_mode & 0o077 == 0, f"{file} can be read by others"
-            else:
-                places[str(file)] = file.read_bytes().decode("latin-1")
+    places |= files_of(site.home)
     with db.transaction(settings=site) as cursor:
         cursor.execute(
             "select oid::regclass::text from pg_class where relkind = 'r' and relnamespace > 16383"
@@ -165,15 +123,9 @@ def test_planted_secrets_are_found_nowhere(
         for (table,) in cursor.fetchall():
             cursor.execute(f"select coalesce(string_agg(t::text, ' '), '') from {table} as t")
             places[f"table {table}"] = str((cursor.fetchone() or ("",))[0])
-    found = {
-        (name, place) for name, value in planted.items() for place, text in places.items() if value in text
-    }
-    figure("security", "secrets planted", len(planted))
-    figure("security", "secrets: places searched", len(places))
-    figure("security", "secrets: looks at arguments of processes", arguments.looks)
-    figure("security", "secrets found", len(found) + len(arguments.found))
+    found = search(planted, places, arguments, figure)
     assert found == set()
-    assert arguments.found == set() and arguments.looks > 20
+    assert arguments.looks > 20
     # What is searched is really there.
     assert any("partial_parse" in place or "run_results" in place for place in places)
     assert any("data_docs" in place for place in places)
