@@ -21,6 +21,7 @@ COMMANDS = {
     "docs": "Build and serve dbt's documentation.",
     "discard": "Settle a refused file by leaving it out.",
     "explain": "Say what a table is, where it comes from and how fresh it is.",
+    "export": "Write a table as CSV for spreadsheets, without formulas.",
     "fingerprint": "Print each table's row count and checksum, or compare two states.",
     "forget-customer": "Erase a customer's personal data, in raw and in the landed files.",
     "ingest": "Take one file to the published marts, without Airflow.",
