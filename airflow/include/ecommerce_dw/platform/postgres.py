@@ -16,9 +16,11 @@ import socket
 import stat
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import psycopg2
 
 from ecommerce_dw.settings import PROJECT_DIR
@@ -31,6 +33,9 @@ SETTINGS_FILE = PROJECT_DIR / "infrastructure" / "postgresql.conf"
 
 #: Beside them, because no replica copies from the embedded server.
 EMBEDDED_SETTINGS = {"wal_level": "minimal", "max_wal_senders": "0"}
+
+#: How long sessions of a killed server may go on with what they do (s).
+_LAST_WORK = 30
 
 
 class PostgresError(RuntimeError):
@@ -76,7 +81,48 @@ class EmbeddedPostgres:
         """Whether a server runs on this data directory."""
         if not (self.data_dir / "PG_VERSION").exists():
             return False
-        return self._run(["pg_ctl", "status", "-D", str(self.data_dir)], check=False).returncode == 0
+        is_there = self._run(["pg_ctl", "status", "-D", str(self.data_dir)], check=False).returncode == 0
+        return is_there and not self._is_zombie()
+
+    def _is_zombie(self) -> bool:
+        """Whether it was killed, and its process is there only because nobody has asked how it ended."""
+        with contextlib.suppress(FileNotFoundError, ValueError, psutil.NoSuchProcess):
+            first = (self.data_dir / "postmaster.pid").read_text().split("\n", 1)[0]
+            return psutil.Process(int(first)).status() == psutil.STATUS_ZOMBIE
+        return False
+
+    def _bury(self) -> None:
+        """Wait for the last sessions of a server that was killed, which keep the next one from starting.
+
+        A zombie keeps it from starting, too, because PostgreSQL takes it for a living server; in a container
+        whose first process is no init it never goes. So the files that name it do.
+
+        Raises:
+            PostgresError: Processes of the killed server still work on the data.
+        """
+        pid_file = self.data_dir / "postmaster.pid"
+        if not pid_file.exists():
+            return
+        deadline = time.monotonic() + _LAST_WORK
+        while self._is_in_use():
+            if time.monotonic() > deadline:
+                raise PostgresError(
+                    f"The embedded PostgreSQL was killed, and sessions of it still work in {self.data_dir} "
+                    f"after {_LAST_WORK} s. Nothing was changed. Let them end, or end them, then run again."
+                )
+            time.sleep(0.1)
+        if self._is_zombie():
+            for file in (pid_file, *self.socket_dir.glob(".s.PGSQL.*")):
+                file.unlink(missing_ok=True)
+
+    def _is_in_use(self) -> bool:
+        """Whether a living process works in the data directory, as every process of a server does."""
+        folder = str(self.data_dir.resolve())
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.status() != psutil.STATUS_ZOMBIE and process.cwd() == folder:
+                    return True
+        return False
 
     def running_port(self) -> int | None:
         """The TCP port the server listens on now; None when it does not run."""
@@ -140,6 +186,7 @@ class EmbeddedPostgres:
             if self.running_port() in (self.port, None):
                 return
             self.stop()  # the setting changed since
+        self._bury()
         if not port_is_free(self.port):
             raise PostgresError(
                 f"Port {self.port} on 127.0.0.1 is in use by another program. Stop that program, or set "
