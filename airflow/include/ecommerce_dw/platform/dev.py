@@ -347,17 +347,18 @@ def _print_summary(settings: Settings, request: DevRequest, run: DagRun, console
         for name, value in numbers.items():
             console.print(f"  {name:<26} {value}", highlight=False, soft_wrap=True, markup=False)
     where = f"{settings.address}/{settings.warehouse_db}"
-    analyst, password = settings.role_login("analyst")
+    analyst, _ = settings.role_login("analyst")
     console.print()
     if request.has_ui:
-        login = f"{settings.airflow_admin_user} / {settings.airflow_admin_password.get_secret_value()}"
+        login = f"{settings.airflow_admin_user} / {_shown(settings, 'airflow_admin_password')}"
         console.print(
             f"  Airflow        {settings.airflow_base_url}   {login} (for development, this machine only)",
             highlight=False,
             soft_wrap=True,
         )
     console.print(
-        f"  SQL clients    postgresql://{analyst}@{where}   password {password} (read-only)",
+        f"  SQL clients    postgresql://{analyst}@{where}   password "
+        f"{_shown(settings, 'analyst_password')} (read-only)",
         highlight=False,
         soft_wrap=True,
     )
@@ -370,6 +371,12 @@ def _print_summary(settings: Settings, request: DevRequest, run: DagRun, console
         soft_wrap=True,
         markup=False,
     )
+
+
+def _shown(settings: Settings, name: str) -> str:
+    """A password for a terminal, which may be a log as well: the default, or which setting has it."""
+    value = getattr(settings, name)
+    return value.get_secret_value() if value == Settings.model_fields[name].default else f"({name.upper()})"
 
 
 def _summary_lines(summary: Summary, run: DagRun) -> Iterator[tuple[str, str]]:
