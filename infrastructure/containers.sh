@@ -184,15 +184,17 @@ run_containers() {
 
 # A folder that is named is one of this machine: the one it lies in is mounted. User 50000 has to be able to write there.
 backup_containers() {
-    local folder='' options=()
+    local folder='' options=() parent said
     need_running
     take_folder "$@"
     if [ -z "$folder" ]; then
         in_tool ecommerce-dw platform backup "${options[@]}"
     else
-        [ -d "$(dirname -- "$folder")" ] || die "There is no folder $(dirname -- "$folder")."
-        tool_options=(--volume "$(dirname -- "$folder"):/backup-target")
-        in_tool ecommerce-dw platform backup "/backup-target/$(basename -- "$folder")" "${options[@]}"
+        parent=$(dirname -- "$folder")
+        [ -d "$parent" ] || die "There is no folder $parent."
+        tool_options=(--volume "$parent:/backup-target")
+        said=$(in_tool ecommerce-dw platform backup "/backup-target/$(basename -- "$folder")" "${options[@]}") || exit
+        printf '%s\n' "${said//\/backup-target/"$parent"}"
     fi
 }
 

@@ -15,7 +15,7 @@ import ssl
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg2
@@ -247,6 +247,54 @@ def test_rolling_every_component_under_a_running_dag_leaves_no_trace(
     assert len(after) == 6 and not before & after
     assert stack.wait_for_end(run_id) == "success"
     assert stack.fingerprint() == undisturbed[2]
+
+
+def test_what_was_lost_and_what_was_damaged_comes_back_from_a_backup(
+    stack: Stack, figure: Callable[..., None]
+) -> None:
+    def restore() -> float:
+        started = time.monotonic()
+        done = stack.run("restore", str(backup), "--yes", "--drop-old")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "every fingerprint the backup's" in done.stdout
+        return time.monotonic() - started
+
+    def runs() -> set[str]:
+        return set(stack.metadata("select run_id from dag_run").split())
+
+    before, backup, earlier = stack.fingerprint(), stack.folder / "backups" / "drill", runs()
+    backup.parent.mkdir()
+    backup.parent.chmod(0o777)  # for the containers' user
+    taken = stack.run("backup", str(backup), "--json")
+    assert taken.returncode == 0, taken.stderr
+    assert json.loads(taken.stdout)["folder"] == str(backup)
+    assert set(json.loads(taken.stdout)["tables"]) == {"warehouse", "airflow"}
+    refused = stack.run("restore", str(backup), "--yes")
+    assert refused.returncode == 1 and "The platform runs" in refused.stderr
+
+    assert stack.run("stop").returncode == 0
+    stack.compose("down", "--volumes")
+    seconds = restore()
+    figure("time to restore, in seconds", "./deploy.sh restore, containers whose volumes were lost", seconds)
+    stack.start_servers()
+    assert stack.fingerprint() == before
+
+    damage = "truncate raw.ecommerce__orders, warehouse.fact_orders, marts.sales_summary"
+    assert stack.run("psql", "-c", damage).returncode == 0
+    damaged = stack.fingerprint()
+    assert damaged != before
+    assert stack.run("stop").returncode == 0
+    asked = stack.run("restore", str(backup))
+    assert asked.returncode == 1 and "Nothing was changed" in asked.stderr and "--yes" in asked.stderr
+    stack.start_servers()
+    assert stack.fingerprint() == damaged
+    assert stack.run("stop").returncode == 0
+    figure("time to restore, in seconds", "./deploy.sh restore, containers", restore())
+
+    up = stack.run("dev", "--containers", "--workers", "2", *SAMPLE)
+    assert up.returncode == 0, up.stdout + up.stderr
+    assert stack.fingerprint() == before
+    assert earlier and earlier <= runs(), "Airflow's history"
 
 
 def test_stop_keeps_the_volumes_and_reset_leaves_nothing(stack: Stack) -> None:
