@@ -16,7 +16,7 @@ main() {
             [ -n "$command" ] || exit 2
             exit 0
             ;;
-        dev | prod | stop | status | env | run | psql | logs | backup | restore | test | reset) shift ;;
+        dev | prod | stop | status | env | run | psql | logs | certificates | backup | restore | test | reset) shift ;;
         *)
             usage >&2
             die "There is no command '$command'." 2
@@ -65,18 +65,19 @@ usage() {
     cat <<'TEXT'
 Usage: ./deploy.sh COMMAND [OPTIONS]        (./deploy.sh COMMAND --help tells more)
 
-  dev      From a fresh clone to a running platform with results
-  prod     Into production: preflight, migrate, roll, smoke test; back when something fails
-  stop     Stop everything
-  status   Is it all right? What runs, and the state of the warehouse in ten lines
-  env      Print the shell variables for airflow, dbt, psql, ecommerce-dw:  eval "$(./deploy.sh env)"
-  run      Run one command in that environment
-  psql     PostgreSQL's shell on the warehouse
-  logs     Show the logs of a component
-  backup   Write a backup: the warehouse, Airflow's metadata, the journal of decisions
-  restore  Put a backup in place, after it is proved
-  test     Lint, type checks and tests
-  reset    Stop, and delete the data this platform made
+  dev           From a fresh clone to a running platform with results
+  prod          Into production: preflight, migrate, roll, smoke test; back when something fails
+  stop          Stop everything
+  status        Is it all right? What runs, and the state of the warehouse in ten lines
+  env           Print the shell variables for airflow, dbt, psql, ecommerce-dw:  eval "$(./deploy.sh env)"
+  run           Run one command in that environment
+  psql          PostgreSQL's shell on the warehouse
+  logs          Show the logs of a component
+  certificates  Make or renew the certificates of the database servers' TLS
+  backup        Write a backup: the warehouse, Airflow's metadata, the journal of decisions
+  restore       Put a backup in place, after it is proved
+  test          Lint, type checks and tests
+  reset         Stop, and delete the data this platform made
 
 Everything is made under var/ of the checkout, or under ECOMMERCE_DW_HOME.
 Settings come from the environment, then from the file .env; .env.example explains each.
@@ -201,6 +202,26 @@ left out.
 
   -f, --follow    Keep showing what is added, until Ctrl-C
   -n, --lines N   Lines to begin with (default 50)
+TEXT
+}
+
+help_certificates() {
+    cat <<'TEXT'
+Usage: ./deploy.sh certificates [DIR] [OPTIONS]
+
+Makes or renews the certificates for the TLS of a PostgreSQL of your own, in DIR (default: certificates in the home),
+and says what to do with them. The embedded server has no TLS and listens on 127.0.0.1 alone.
+
+With containers the servers have certificates from the first start on; this renews them, and the running servers take
+the new one: sessions go on. DIR and --host are not for there. What clients on this machine check the server by:
+
+  ./deploy.sh run cat /var/lib/ecommerce-dw/certificates/authority.crt > authority.crt
+
+  --host NAME             What clients know the server by; more than once. Once made, it is for the same again
+  --days N                How long it lasts (default 397)
+  --new-authority         A new authority beside the old one: clients trust both
+  --drop-old-authority    Clients no longer trust the old one. In between comes a call without either, for a
+                          certificate by the new one
 TEXT
 }
 

@@ -184,15 +184,17 @@ run_containers() {
 
 # A folder that is named is one of this machine: the one it lies in is mounted. User 50000 has to be able to write there.
 backup_containers() {
-    local folder='' options=()
+    local folder='' options=() parent said
     need_running
     take_folder "$@"
     if [ -z "$folder" ]; then
         in_tool ecommerce-dw platform backup "${options[@]}"
     else
-        [ -d "$(dirname -- "$folder")" ] || die "There is no folder $(dirname -- "$folder")."
-        tool_options=(--volume "$(dirname -- "$folder"):/backup-target")
-        in_tool ecommerce-dw platform backup "/backup-target/$(basename -- "$folder")" "${options[@]}"
+        parent=$(dirname -- "$folder")
+        [ -d "$parent" ] || die "There is no folder $parent."
+        tool_options=(--volume "$parent:/backup-target")
+        said=$(in_tool ecommerce-dw platform backup "/backup-target/$(basename -- "$folder")" "${options[@]}") || exit
+        printf '%s\n' "${said//\/backup-target/"$parent"}"
     fi
 }
 
@@ -237,6 +239,25 @@ env_containers() {
     for name in airflow dbt psql ecommerce-dw; do
         printf "%s() { '%s/deploy.sh' run %s \"\$@\"; }\n" "$name" "${project//\'/\'\\\'\'}" "$name"
     done
+}
+
+# The names in the certificate are the services', so DIR and --host are not for here.
+certificates_containers() {
+    local options=() server
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --new-authority | --drop-old-authority | --days=*) options+=("$1") ;;
+            --days) options+=("$1" "${2:-}") && shift ;;
+            *) die "With containers, certificates takes --days, --new-authority and --drop-old-authority, and no $1." 2 ;;
+        esac
+        shift
+    done
+    "${compose[@]}" run --rm --no-deps -T certificates ecommerce-dw certificates "${options[@]}"
+    for server in warehouse airflow-db; do
+        [ -n "$(container_of "$server")" ] || continue
+        "${compose[@]}" exec -T "$server" sh /etc/ecommerce-dw/postgres-start.sh take
+    done
+    echo "The servers that run have taken what is there now; sessions go on."
 }
 
 logs_containers() {
@@ -290,7 +311,9 @@ use_release() {
 # Everything that stands against a deployment, at once. The servers start with good passwords or not at all, because
 # their first start writes them down; what they say is then looked at, too.
 preflight() {
-    local check=$1 upgrade=$2 look
+    local check=$1 upgrade=$2 look tool_options
+    # With TLS or without: a server that runs is as the deployment before has started it.
+    tool_options=(--env WAREHOUSE_SSLMODE=prefer)
     look=(in_tool ecommerce-dw platform prod --check ${upgrade:+--upgrade-airflow})
     "${look[@]}" || exit 1
     if [ -z "$check" ] && [ -z "$(container_of warehouse)" ]; then
@@ -404,7 +427,8 @@ around the platform. Mend it and run ./deploy.sh prod again." >&2
     else
         use_release "$before"
         cd -- "$before" || exit
-        if roll "$workers"; then
+        # The servers, too, where the releases differ in how they run.
+        if with_servers true && roll "$workers"; then
             echo "Rolled back: every component runs ${before##*/} again. Migrations are additive, so the tables stay as
 they are." >&2
         else
@@ -584,13 +608,14 @@ write_secret() {
 }
 
 # Every documented setting that is set goes to the containers, but for secrets, and for folders and programs of
-# this machine. The server's own settings are copied, so that another release is no reason to start it anew: it reads
-# them at its next start.
+# this machine. The servers' own files are copied, so that another release is no reason to start them anew: they read
+# them at their next start.
 write_settings() {
-    local name value
+    local name value file
     sed -n 's/^#\([A-Z_]*\)=.*/\1/p' "$project/.env.example" | while read -r name; do
         case $name in
             CONTRACTS_DIR | LANDING_* | BACKUP_DIR | COMPOSE* | *_IMAGE | *_FILE | PYTHON | INSTALLER) continue ;;
+            WAREHOUSE_SSL*) continue ;; # docker-compose.yml says them
             GRAFANA_* | PROMETHEUS_* | MAIL_UI_PORT) continue ;;
         esac
         [ ! -e "$home/containers/secrets/$(printf '%s' "$name" | tr '[:upper:]' '[:lower:]')" ] || continue
@@ -598,8 +623,11 @@ write_settings() {
         [ -z "$value" ] || printf '%s=%s\n' "$name" "$value"
     done >"$home/containers/settings.env"
     chmod 600 "$home/containers/settings.env"
-    cat -- "$project/infrastructure/postgresql.conf" >"$home/containers/postgresql.conf"
-    chmod 644 "$home/containers/postgresql.conf"
+    for file in postgresql.conf pg_hba.conf postgres-start.sh; do
+        [ -f "$project/infrastructure/$file" ] || continue # of a release before TLS, to which we go back
+        cat -- "$project/infrastructure/$file" >"$home/containers/$file"
+        chmod 644 "$home/containers/$file"
+    done
 }
 
 # A setting as the containers get it: where nothing else takes metrics and mail, our own exporter and inbox do.

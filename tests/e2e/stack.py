@@ -44,7 +44,7 @@ class Stack:
     Attributes:
         engine: What runs them.
         folder: Its home, and its landing folder.
-        images: Settings that name the images.
+        images: Settings that name the images, and what these ask for.
         days_to_come: Files of days that have not landed.
         project: The checkout it is started from.
         settings: What else is set.
@@ -66,7 +66,9 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        return os.environ | {
+        # `./deploy.sh test` says how to reach the embedded server, which has no TLS.
+        inherited = {name: value for name, value in os.environ.items() if name != "WAREHOUSE_SSLMODE"}
+        return inherited | {
             "DOCKER_BUILDKIT": "0",  # the stand-ins are in the engine, not in a builder beside it
             "BUILDAH_FORMAT": "docker",
             "COMPOSE": " ".join(self.engine.compose),
@@ -116,11 +118,34 @@ class Stack:
         rows = [line.split() for line in lines]
         return [container for container, service in rows if not services or service in services]
 
+    @property
+    def has_tls(self) -> bool:
+        """Whether the servers speak TLS: those in the images may be built without."""
+        return self.images.get("WAREHOUSE_SSLMODE") != "disable"
+
+    def ask(self, server: str, query: str) -> str:
+        """A query in a server's own container, by its socket; one line a row."""
+        [container] = self.containers(server)
+        psql = 'psql -U "$POSTGRES_USER" -d "$POSTGRES_DB" -Atc "$0"'
+        return self.engine.call("exec", container, "sh", "-c", psql, query)
+
     def metadata(self, query: str) -> str:
-        """Airflow's metadata, asked in their own server's container."""
-        [server] = self.containers("airflow-db")
-        ask = 'PGPASSWORD="$(cat /run/secrets/airflow_db_password)" psql -h 127.0.0.1 -U airflow -Atc "$0"'
-        return self.engine.call("exec", server, "sh", "-c", ask, query)
+        """Airflow's metadata."""
+        return self.ask("airflow-db", query)
+
+    def ways(self, server: str) -> set[str]:
+        """How clients are connected over the network at this moment: `TLS`, `plain`, or nobody is."""
+        return set(
+            self.ask(
+                server,
+                "select distinct case when ssl then 'TLS' else 'plain' end from pg_stat_ssl "
+                "join pg_stat_activity using (pid) where client_addr is not null",
+            ).split()
+        )
+
+    def start_servers(self) -> None:
+        """The databases and Redis alone, and wait until they answer."""
+        self.compose("run", "--rm", "-T", "init", "true")
 
     def fingerprint(self) -> list[dict[str, object]]:
         return fingerprint_of(self)

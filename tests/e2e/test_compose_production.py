@@ -75,6 +75,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             yield made
         finally:
             made.settings["COMPOSE_PROFILES"] = "prod"
+            del made.settings["BACKUP_DIR"]  # the first test had none, but a volume in its place
             made.compose("down", "--volumes", "--remove-orphans", "--timeout", "20")
             for image in images_of(made):
                 subprocess.run([engine.program, "image", "rm", "--force", image])

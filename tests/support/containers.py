@@ -12,10 +12,15 @@ from ecommerce_dw.settings import PROJECT_DIR
 
 STAND_INS = PROJECT_DIR / "tests" / "support" / "stand_ins" / "build.sh"
 
+#: With the TLS of the server in the folder that the variable names, or without: see stand_ins/build.sh.
+_POSTGRES = "localhost/ecommerce-dw-stand-in-postgres:18" + (
+    "-tls" if os.environ.get("STAND_IN_POSTGRES") else ""
+)
+
 #: Setting of docker-compose.yml → the image it means by default, and its stand-in.
 IMAGES = {
     "PYTHON_IMAGE": ("python:3.12-slim-bookworm", "localhost/ecommerce-dw-stand-in-python:3.11"),
-    "POSTGRES_IMAGE": ("postgres:18", "localhost/ecommerce-dw-stand-in-postgres:18"),
+    "POSTGRES_IMAGE": ("postgres:18", _POSTGRES),
     "REDIS_IMAGE": ("redis:7", "localhost/ecommerce-dw-stand-in-redis:7"),
 }
 
@@ -64,14 +69,14 @@ def find_engine() -> Engine:
 
 
 def images_for(engine: Engine) -> dict[str, str]:
-    """What docker-compose.yml's settings of images have to be: the images themselves where the machine has
-    all of them, else stand-ins, which are built unless they are there.
+    """What docker-compose.yml's settings have to be: the images themselves where the machine has all of
+    them, else stand-ins, which are built unless they are there; and no TLS where their server has none.
 
     Raises:
         NoEngineError: There are no images, and no stand-ins can be built.
     """
     if all(engine.has_image(image) for image, _ in IMAGES.values()):
-        return {name: image for name, (image, _) in IMAGES.items()}
+        return _settings(engine, {name: image for name, (image, _) in IMAGES.items()})
     if not all(engine.has_image(stand_in) for _, stand_in in IMAGES.values()):
         if os.geteuid() != 0 or shutil.which("debootstrap") is None:
             raise NoEngineError(
@@ -85,7 +90,15 @@ def images_for(engine: Engine) -> dict[str, str]:
             text=True,
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return {name: stand_in for name, (_, stand_in) in IMAGES.items()}
+    return _settings(engine, {name: stand_in for name, (_, stand_in) in IMAGES.items()})
+
+
+def _settings(engine: Engine, images: dict[str, str]) -> dict[str, str]:
+    looks = 'grep -q SSL_CTX_new "$(command -v postgres)"'
+    has_tls = _succeeds(
+        engine.program, "run", "--rm", "--entrypoint", "sh", images["POSTGRES_IMAGE"], "-c", looks
+    )
+    return images if has_tls else images | {"WAREHOUSE_SSLMODE": "disable"}
 
 
 def _succeeds(*command: str) -> bool:

@@ -96,6 +96,18 @@ def test_no_container_has_rights_an_open_port_or_a_secret_in_its_environment() -
             assert is_file or not variable.endswith(("PASSWORD", "_KEY", "_SECRET")), f"{name} {variable}"
 
 
+def test_certificates_are_written_by_the_service_that_makes_them_alone() -> None:
+    services = yaml.safe_load((PROJECT_DIR / "docker-compose.yml").read_text())["services"]
+    mounts = {
+        name: volume
+        for name, service in services.items()
+        for volume in service.get("volumes", [])
+        if volume.startswith("certificates:")
+    }
+    assert {"warehouse", "airflow-db", "airflow-worker", "metrics", "grafana"} <= set(mounts)
+    assert {name for name, volume in mounts.items() if not volume.endswith(":ro")} == {"certificates"}
+
+
 def test_a_worker_has_no_way_to_the_metadata() -> None:
     services = yaml.safe_load((PROJECT_DIR / "docker-compose.yml").read_text())["services"]
     assert not set(services["airflow-worker"]["networks"]) & set(services["airflow-db"]["networks"])

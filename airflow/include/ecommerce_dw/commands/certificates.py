@@ -9,6 +9,9 @@ import click
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.settings import get_settings
 
+#: How long a certificate lasts, unless another time is said.
+DAYS = 397
+
 
 @click.command()
 @click.argument("folder", required=False, metavar="[DIR]", type=click.Path(path_type=Path, resolve_path=True))
@@ -18,11 +21,15 @@ from ecommerce_dw.settings import get_settings
     multiple=True,
     help="What clients know the server by; more than once.",
 )
-@click.option("--days", type=click.IntRange(min=1), default=397, show_default=True, help="How long it lasts.")
+@click.option(
+    "--days", type=click.IntRange(min=1), default=DAYS, show_default=True, help="How long it lasts."
+)
 @click.option("--new-authority", "is_new", is_flag=True, help="A new authority beside the old one.")
 @click.option("--drop-old-authority", "is_dropped", is_flag=True, help="Clients no longer trust the old one.")
 def command(folder: Path | None, hosts: tuple[str, ...], days: int, is_new: bool, is_dropped: bool) -> None:
     """Make or renew the certificates for the TLS of a PostgreSQL of your own.
+
+    Of the containers' servers: ./deploy.sh certificates, which also gives them to the servers.
 
     DIR (default: certificates in the platform's home) gets an authority and a certificate for the server;
     each call makes a new one for the same hosts. server.crt and server.key go to the server, authority.crt
@@ -36,7 +43,8 @@ def command(folder: Path | None, hosts: tuple[str, ...], days: int, is_new: bool
 
     if is_new + is_dropped + bool(hosts) > 1:
         raise click.UsageError("--host, --new-authority and --drop-old-authority are steps of their own.")
-    folder = folder or get_settings().home / "certificates"
+    settings = get_settings()
+    folder = folder or settings.home / "certificates"
     try:
         if is_new:
             made = add_authority(folder)
@@ -58,4 +66,7 @@ def command(folder: Path | None, hosts: tuple[str, ...], days: int, is_new: bool
     ends = ", ".join(f"an authority until {end:%Y-%m-%d}" for end in made.authorities_until)
     click.echo(f"The certificate is for {', '.join(made.hosts)}, until {made.server_until:%Y-%m-%d}.")
     click.echo(f"Its clients trust {ends}.")
-    click.echo(advice)
+    if not settings.warehouse_on_private_network:
+        click.echo(advice)
+    elif is_new or is_dropped:
+        click.echo("The containers have the new authority.crt; every other client needs it again.")

@@ -10,9 +10,12 @@ from pathlib import Path
 import click
 import psycopg2
 
+from ecommerce_dw.commands.certificates import DAYS
 from ecommerce_dw.platform.errors import PlatformError
 from ecommerce_dw.settings import get_settings
 
+#: What clients know the servers by: their services' names, and on this machine its own.
+_SERVERS = ("warehouse", "airflow-db", "localhost", "127.0.0.1")
 _COMPONENTS = click.Choice(["api-server", "scheduler", "dag-processor", "triggerer", "worker"])
 
 
@@ -30,6 +33,19 @@ def init() -> None:
         prepare_services(get_settings())
     except (PlatformError, psycopg2.OperationalError) as error:
         raise click.ClickException(str(error).strip()) from error
+
+
+@command.command()
+def certificates() -> None:
+    """Make the certificate of both databases' servers, where there is none."""
+    from ecommerce_dw.platform.certificates import make_certificates, read_certificates
+
+    folder = get_settings().home / "certificates"
+    try:
+        if read_certificates(folder) is None:
+            make_certificates(folder, _SERVERS, DAYS)
+    except (PlatformError, OSError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 @command.command()

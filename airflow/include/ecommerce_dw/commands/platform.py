@@ -20,6 +20,7 @@ import psycopg2
 from pydantic import ValidationError
 from rich.console import Console
 
+from ecommerce_dw.commands import certificates
 from ecommerce_dw.db import LockHeldError
 from ecommerce_dw.platform import database, orchestrator, processes
 from ecommerce_dw.platform.broker import socket_file
@@ -89,6 +90,9 @@ class _LandingAddress(click.Path):
 @click.group()
 def command() -> None:
     """Start and stop the platform; use it through ./deploy.sh."""
+
+
+command.add_command(certificates.command, "certificates")
 
 
 @command.command()
@@ -454,6 +458,19 @@ def _stop(settings: Settings) -> list[str]:
     return stopped
 
 
+def _ending_certificate(settings: Settings) -> Iterator[str]:
+    """That the server's certificate ends soon, where it was made here."""
+    from ecommerce_dw.platform.certificates import read_certificates
+
+    if settings.is_embedded:
+        return
+    with contextlib.suppress(PlatformError):  # of a broken file the preflight tells
+        made = read_certificates(settings.home / "certificates")
+        if made is not None and made.ends_soon:
+            day = f"{made.server_until:%Y-%m-%d}"
+            yield f"the server's certificate ends {day}: ./deploy.sh certificates makes a new one"
+
+
 def _status(settings: Settings, state: State | None) -> _Status:
     components: dict[str, _ComponentStatus] = {}
     databases: dict[str, int] = {}
@@ -481,6 +498,7 @@ def _status(settings: Settings, state: State | None) -> _Status:
     ill = [f"{name} is {part['health']}" for name, part in components.items() if not _is_well(part)]
     problems = [f"{', '.join(ill)}: {_starts(settings)} starts what is down"] if ill else []
     problems += state.problems if state else []
+    problems += _ending_certificate(settings)
     return {
         "is_ok": not problems,
         "problems": problems,

@@ -24,6 +24,8 @@ from ecommerce_dw.platform.errors import PlatformError
 
 #: How long an authority lasts.
 AUTHORITY_DAYS = 3650
+#: When a certificate is told to end soon.
+_RENEW_BEFORE = dt.timedelta(days=30)
 #: Clocks of server and clients may differ by this much.
 _CLOCK_SKEW = dt.timedelta(hours=1)
 
@@ -49,6 +51,11 @@ class Certificates:
     hosts: tuple[str, ...]
     server_until: dt.datetime
     authorities_until: tuple[dt.datetime, ...]
+
+    @property
+    def ends_soon(self) -> bool:
+        """Whether the server's certificate has to be renewed now; nobody can connect after its end."""
+        return self.server_until < _now() + _RENEW_BEFORE
 
 
 def read_certificates(folder: Path) -> Certificates | None:

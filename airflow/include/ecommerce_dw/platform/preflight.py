@@ -6,7 +6,6 @@ server that does not answer has no clock) is left out: that finding stands for i
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import shutil
 import smtplib
@@ -47,8 +46,6 @@ CLOCK_TOLERANCE = 5.0
 _CONNECT_TIMEOUT = 5.0
 
 _VERIFYING = ("verify-ca", "verify-full")
-#: When a certificate of our own is told to end soon.
-_RENEW_BEFORE = dt.timedelta(days=30)
 _LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
 
 Level = Literal["error", "warning"]
@@ -396,8 +393,10 @@ def _listens(settings: Settings) -> bool:
 
 
 def _check_tls_setting(settings: Settings) -> Iterator[Finding]:
-    is_near = settings.warehouse_host.startswith("/") or settings.warehouse_host in _LOOPBACK
-    if is_near or settings.warehouse_on_private_network:
+    if settings.warehouse_host.startswith("/") or settings.warehouse_host in _LOOPBACK:
+        return
+    yield from _check_own_certificate(settings)
+    if settings.warehouse_on_private_network:
         return
     where = f"WAREHOUSE_SSLMODE={settings.warehouse_sslmode}"
     advice = "Set it to verify-full, and WAREHOUSE_SSLROOTCERT to the certificate authority's file."
@@ -411,7 +410,6 @@ def _check_tls_setting(settings: Settings) -> Iterator[Finding]:
     elif settings.warehouse_sslmode not in _VERIFYING:
         problem = f"Who answers as {settings.host} is not checked."
         yield Finding("TLS", problem, where, advice, level="warning")
-    yield from _check_own_certificate(settings)
 
 
 def _check_own_certificate(settings: Settings) -> Iterator[Finding]:
@@ -421,12 +419,12 @@ def _check_own_certificate(settings: Settings) -> Iterator[Finding]:
     except PlatformError as error:
         yield Finding("TLS", str(error), str(folder), "Put the file back.", level="warning")
         return
-    if made is not None and made.server_until < dt.datetime.now(dt.UTC) + _RENEW_BEFORE:
+    if made is not None and made.ends_soon:
         yield Finding(
             "TLS",
             f"The server's certificate ends {made.server_until:%Y-%m-%d}; nobody can connect after that.",
             str(folder / "server.crt"),
-            "Renew it: ecommerce-dw certificates (docs/production.md, Rotating secrets).",
+            "Renew it: ./deploy.sh certificates (docs/production.md, Rotating secrets).",
             level="warning",
         )
 
