@@ -32,6 +32,8 @@ REVIEWED: dict[str, set[str]] = {
         "table", "among", "self._table", "max((start_block or 0) - _RECENT_BLOCKS, 0)",
         "(ddl.quote_name(c.name) for c in self._contract.columns)",
     },
+    # that condition, handed on
+    "loading/erasure.py": {"among"},
     # definitions, rights and types as the server's catalog gives them, quoted by it
     "loading/views.py": {"view.definition", "privilege"},
     "publish.py": {

@@ -46,7 +46,7 @@ ERASURE_LOCK = 7_305_009
 
 
 class _Connection(psycopg2.extensions.connection):
-    """One whose `with` lets what ended the session be seen, in place of "connection already closed"."""
+    """One whose `with` lets the error that ended the block be seen, whatever the rollback says after it."""
 
     def __exit__(
         self,
@@ -54,7 +54,7 @@ class _Connection(psycopg2.extensions.connection):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error_type is None or not self.closed:
+        with contextlib.suppress(psycopg2.Error) if error_type else contextlib.nullcontext():
             super().__exit__(error_type, error, traceback)
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from ecommerce_dw import db, pipeline
 from ecommerce_dw.loading import loader
 from ecommerce_dw.pipeline import CheckFailedError
+from ecommerce_dw.publish import PublishError
 from ecommerce_dw.settings import Settings
 from ecommerce_dw.transform import BuildError, parsed_once
 
@@ -19,7 +20,7 @@ class RunIsGoingError(RuntimeError):
 
 
 #: What stops a run with a message that says what was kept and what to do.
-STOPS = (RunIsGoingError, CheckFailedError, BuildError, *loader.STOPS)
+STOPS = (RunIsGoingError, CheckFailedError, BuildError, PublishError, db.LockLostError, *loader.STOPS)
 
 #: Name of a step, and what it does.
 Step: TypeAlias = tuple[str, Callable[[], Any]]

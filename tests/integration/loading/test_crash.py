@@ -52,7 +52,7 @@ LOADER = textwrap.dedent(
             return super().copy_expert(*args, **kwargs)
 
     connect = db.psycopg2.connect
-    db.psycopg2.connect = lambda **options: connect(connection_factory=Connection, **options)
+    db.psycopg2.connect = lambda **options: connect(**options | {"connection_factory": Connection})
     settings = Settings(
         _env_file=None, ecommerce_dw_home=Path(sys.argv[1]), warehouse_port=int(sys.argv[2]),
         warehouse_db=sys.argv[3],

@@ -37,8 +37,10 @@ PLAIN = ["a=1", "'=1", " =1", "", "1;=2", 'say "x"', "two\nlines", "Öl", None]
 @pytest.fixture
 def table(owner: psycopg2.extensions.connection) -> str:
     with owner.cursor() as cursor:
+        cursor.execute("create type marts.kind as enum ('=1+1')")
         cursor.execute(
-            "create table marts.people (n int, title text, short varchar, amount numeric, day date)"
+            "create table marts.people (n int, title text, short varchar, amount numeric, day date, "
+            "since timestamptz default '-infinity', kind marts.kind default '=1+1', more json default '{}')"
         )
         cursor.executemany(
             "insert into marts.people values (%s, %s, %s, -12.50, '2026-01-31')",
@@ -56,12 +58,13 @@ def test_no_text_is_a_formula_and_every_value_is_there(settings: Settings, table
     output = io.BytesIO()
     assert export(settings, table, output) == len(FORMULAS) + len(PLAIN)
     header, *lines = rows(output.getvalue())
-    assert header == ["n", "title", "short", "amount", "day"]
+    assert header == ["n", "title", "short", "amount", "day", "since", "kind", "more"]
     expected = [f"'{text}" for text in FORMULAS] + [text or "" for text in PLAIN]
     assert [line[1] for line in lines] == [line[2] for line in lines] == expected
     assert {(Decimal(line[3]), dt.date.fromisoformat(line[4])) for line in lines} == {
         (Decimal("-12.50"), dt.date(2026, 1, 31))
     }
+    assert {tuple(line[5:]) for line in lines} == {("", "'=1+1", "{}")}
 
 
 def test_it_is_what_an_analyst_may_read(settings: Settings, owner: psycopg2.extensions.connection) -> None:
@@ -71,7 +74,7 @@ def test_it_is_what_an_analyst_may_read(settings: Settings, owner: psycopg2.exte
         cursor.execute("grant select (id) on marts.customers to analyst")
         cursor.execute("create view masked.customers as select id, '***' as email from marts.customers")
         cursor.execute("grant select on masked.customers to analyst")
-    for name in ("customers", "marts.customers"):
+    for name in ("customers", "marts.customers", "MARTS.Customers", '"marts".customers'):
         output = io.BytesIO()
         export(settings, name, output)
         assert rows(output.getvalue())[1:] == [["C1", "***"]]

@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import errno
 import gzip
+import hashlib
 import os
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from ecommerce_dw.loading import erasure, load
 from ecommerce_dw.loading.decisions import accept, discard, withdraw
 from ecommerce_dw.loading.discover import LandedFile
 from ecommerce_dw.loading.erasure import UnknownCustomerError, forget_customer
-from ecommerce_dw.loading.journal import last_decisions
+from ecommerce_dw.loading.journal import append, last_decisions
 from ecommerce_dw.loading.landing import LandingError, LocalLanding
 from ecommerce_dw.loading.tombstones import (
     TombstoneError,
@@ -85,6 +86,10 @@ class Shop:
         ):
             (self.landing / path).parent.mkdir(parents=True, exist_ok=True)
             (self.landing / path).write_bytes(content)
+
+    def land(self, path: str, content: str) -> None:
+        (self.landing / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.landing / path).write_bytes(gzip.compress(content.encode()))
 
     def files(self) -> tuple[str, str]:
         return (
@@ -207,6 +212,57 @@ def test_later_events_of_a_forgotten_visit_are_nobodys_too(shop: Shop, make_sett
     assert found_in(replayed, ["10.0.0.1"]) == []
 
 
+def test_somebody_else_in_a_forgotten_visit_stays(shop: Shop) -> None:
+    path = EVENTS.replace("03-01", "03-03")
+    head = VISITS.partition("\n")[0]
+    event = "{},{},S5,page_view,,2026-03-03 10:00:00,Mozilla,10.0.5.{},,/,desktop,NO,Oslo"
+    rows = [event.format("E10", "C1", 1), event.format("E11", "C2", 2), event.format("E12", "", 3)]
+    shop.land(path, "\n".join([head, *rows]))
+    load(shop.settings)
+    forget_customer(shop.settings, "C1")
+    shop.land(path.replace("03-03", "03-04"), "\n".join([head, event.format("E13", "C2", 4)]))
+    load(shop.settings)
+    known = (
+        "select event_id, ip_address::text from raw.ecommerce__web_events where session_id = 'S5' order by 1"
+    )
+    assert shop.query(known) == [("E10", None), ("E11", "10.0.5.2"), ("E12", None), ("E13", "10.0.5.4")]
+    assert found_in(shop.settings, ["10.0.5.1", "10.0.5.3"]) == []
+
+
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_a_visit_is_forgotten_whichever_file_says_whose_it_is(shop: Shop, is_loaded: bool) -> None:
+    """First files that name nobody, then one that names the person, then one that names nobody again."""
+    head = VISITS.partition("\n")[0]
+    event = "{},{},S9,page_view,,2026-03-0{} 10:00:00,Mozilla,10.0.9.{},,/,desktop,NO,Oslo"
+    if is_loaded:
+        forget_customer(shop.settings, "C1")
+    for day, customer in ((3, ""), (4, "C1"), (5, "")):
+        shop.land(
+            EVENTS.replace("03-01", f"03-0{day}"),
+            "\n".join([head, event.format(f"E{day}", customer, day, day)]),
+        )
+        if is_loaded:
+            load(shop.settings)
+    if not is_loaded:
+        forget_customer(shop.settings, "C1")
+        assert found_in(shop.settings, ["10.0.9."]) == []
+        load(shop.settings)
+    assert found_in(shop.settings, ["10.0.9."]) == []
+    touched = shop.query("select keys ->> 'event_id' from raw.removed_keys where keys ->> 'event_id' = 'E3'")
+    assert touched == ([("E3",)] if is_loaded else [])
+    assert {each.outcome for each in load(shop.settings, verify=True).outcomes} == {"unchanged"}
+
+
+def test_a_visit_whose_login_was_rejected_is_forgotten(shop: Shop) -> None:
+    head = VISITS.partition("\n")[0]
+    event = "{},{},S7,page_view,,{},Mozilla,10.0.7.{},,/,desktop,NO,Oslo"
+    rows = [event.format("E7", "", "2026-03-03 10:00:00", 1), event.format("E8", "C1", "never", 2)]
+    shop.land(EVENTS.replace("03-01", "03-03"), "\n".join([head, *rows]))
+    load(shop.settings)
+    forget_customer(shop.settings, "C1")
+    assert found_in(shop.settings, ["10.0.7."]) == []
+
+
 def _killed(*_: object) -> None:
     raise KeyboardInterrupt
 
@@ -273,6 +329,52 @@ def test_a_decision_holds_where_the_rewriting_died_before_the_ledger_knew(
                 "select status, rows_loaded from raw.load_ledger where is_current and path = %s", (CUSTOMERS,)
             )
             assert cursor.fetchall() == [(status, int(decision is accept))]
+
+
+def test_a_decision_after_an_erasure_is_about_the_bytes_that_lie_there(
+    shop: Shop, make_settings: Any
+) -> None:
+    forget_customer(shop.settings, "C1")
+    withdraw(shop.settings, CUSTOMERS)
+    assert {each.outcome for each in load(shop.settings, verify=True).outcomes} == {"unchanged"}
+    rebuilt = make_settings(ecommerce_dw_home=shop.settings.home)
+    outcomes = {each.path: each.outcome for each in load(rebuilt).outcomes}
+    assert outcomes[CUSTOMERS] == "set_aside"
+
+
+def test_a_decision_survives_a_second_erasure_after_one_that_died(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, make_settings: Any
+) -> None:
+    other = shop.landing / CUSTOMERS.replace("03-01", "02-28")
+    other.parent.mkdir()
+    other.write_text(HEADER + RECORDS[0] + "\r\n" + RECORDS[1])
+    load(shop.settings)
+    withdraw(shop.settings, CUSTOMERS)
+    put = LocalLanding.put
+
+    def put_and_die(self: LocalLanding, path: str, new: Path) -> None:
+        put(self, path, new)
+        if path == CUSTOMERS:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(LocalLanding, "put", put_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            forget_customer(shop.settings, "C1")
+    forget_customer(shop.settings, "C2")
+    rebuilt = make_settings(ecommerce_dw_home=shop.settings.home)
+    assert {each.path: each.outcome for each in load(rebuilt).outcomes}[CUSTOMERS] == "set_aside"
+
+
+def test_a_decision_of_a_newer_journal_is_no_erasure(shop: Shop) -> None:
+    """As after a restore: what was accepted since is loaded, and not taken for what was withdrawn."""
+    withdraw(shop.settings, CUSTOMERS)
+    later = HEADER + RECORDS[1].replace("Bob", "Rob")
+    (shop.landing / CUSTOMERS).write_text(later)
+    digest = hashlib.sha256(later.encode()).hexdigest()
+    append(shop.settings, "accept", "ecommerce", CUSTOMERS, digest, reason="")
+    assert {each.path: each.outcome for each in load(shop.settings).outcomes}[CUSTOMERS] == "loaded"
+    assert shop.query("select erased_at from raw.load_ledger where is_current") == [(None,), (None,)]
 
 
 def test_who_is_unknown_or_known_twice_is_told(shop: Shop) -> None:

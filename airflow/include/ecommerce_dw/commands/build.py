@@ -50,7 +50,7 @@ def command(first: Layer | None, only: Layer | None, full_refresh: bool, as_json
                 )
                 for warning in summary.warnings:
                     click.echo(f"  warning: {warning.node_id.split('.')[2]}: {warning.message}")
-    except (BuildError, db.LockHeldError) as error:
+    except (BuildError, db.LockHeldError, db.LockLostError) as error:
         close_run(connection, run_id, is_success=False, message=str(error))
         raise click.ClickException(str(error)) from error
     finally:

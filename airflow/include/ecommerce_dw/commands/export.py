@@ -23,8 +23,8 @@ from ecommerce_dw.settings import get_settings
 def command(table: str, output: Path | None) -> None:
     """Write TABLE as CSV for spreadsheets, as analysts read it: no personal data, no formulas.
 
-    A text that a spreadsheet would compute gets an apostrophe before it. For programs, COPY in psql gives the
-    values as they are.
+    A text that a spreadsheet would compute gets an apostrophe before it. Open it with the comma as separator.
+    For programs, COPY in psql gives the values as they are.
     """
     from ecommerce_dw.explain import UnknownTableError
     from ecommerce_dw.export import export
@@ -43,6 +43,8 @@ def command(table: str, output: Path | None) -> None:
             building.unlink(missing_ok=True)
     except UnknownTableError as error:
         raise click.UsageError(str(error)) from error
+    except BrokenPipeError:  # who reads has enough
+        raise
     except (psycopg2.Error, OSError) as error:
         raise click.ClickException(str(error).strip()) from error
     click.echo(f"{output}: {rows:,} rows.", err=True)

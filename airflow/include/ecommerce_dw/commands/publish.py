@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from ecommerce_dw.db import LockHeldError
+from ecommerce_dw.db import LockHeldError, LockLostError
 from ecommerce_dw.publish import PublishError, PublishSummary, publish
 from ecommerce_dw.settings import get_settings
 from ecommerce_dw.transform import BuildError, take_snapshots
@@ -31,7 +31,7 @@ def command(full: bool, replace: bool, prune: bool, run_id: str | None, as_json:
         settings = get_settings()
         summary = publish(settings, run_id=run_id, full=full, replace=replace, prune=prune)
         take_snapshots(run_id or "cli publish", settings=settings)
-    except (PublishError, BuildError, LockHeldError) as error:
+    except (PublishError, BuildError, LockHeldError, LockLostError) as error:
         if as_json:
             click.echo(json.dumps({"error": str(error)}))
         else:

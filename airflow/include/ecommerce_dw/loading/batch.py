@@ -47,7 +47,6 @@ from ecommerce_dw.loading.stream import (
     hash_file,
     read_header,
 )
-from ecommerce_dw.loading.tombstones import read_tombstones
 from ecommerce_dw.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -62,6 +61,8 @@ KEPT_OF_REFUSED = 10_000
 _MOST_NOTICES = 200_000
 #: Rows from which it pays to look before deleting.
 _MANY_ROWS = 20_000
+#: Finds the rows of files wherever they lie.
+_OF_FILES = "_file_id = any(%(ids)s)"
 #: Pages before a table's end that may have room for new rows: the last one, and those another load added.
 _RECENT_BLOCKS = 2_000
 
@@ -154,6 +155,8 @@ class Batch:
         self._table = ddl.qualified(self._contract)
         self._started_at = started_at
         self._is_alone = len(files) == 1
+        #: The condition that finds the files' rows, with `%(ids)s` for their ids.
+        self._among = _OF_FILES
 
     def load(self) -> list[FileOutcome]:
         """Load the files and commit.
@@ -250,11 +253,12 @@ class Batch:
         if (
             entry is not None
             and held is not None
+            and held.reason == journal.ERASED
             and held.sha256 != entry.sha256
             and held.sha256 == hash_file(file.location)
         ):
-            # Decided about bytes that the ledger does not know: an erasure rewrote the file and then died.
-            if entry.status in ("discarded", "withdrawn"):
+            # An erasure rewrote the file, carried the decision and died before it told the ledger.
+            if entry.status == journal.STATUS.get(held.decision):
                 cursor.execute(
                     "update raw.load_ledger set erased_at = coalesce(erased_at, clock_timestamp()), "
                     "erased_sha256 = %s, bytes = %s, modified_at = %s, etag = %s where file_id = %s",
@@ -263,7 +267,7 @@ class Batch:
                 return replace(outcome_of(file, "unchanged"), file_id=entry.file_id)
             is_reloaded = is_waived = held.decision == "accept"
         if decision is not None and decision.sha256 == hash_file(file.location):
-            if decision.decision in ("discard", "withdraw"):
+            if decision.decision in journal.STATUS:
                 return self._set_aside(cursor, file, decision)
             is_waived = decision.decision == "accept"
         if (
@@ -308,7 +312,7 @@ class Batch:
     def _set_aside(
         self, cursor: psycopg2.extensions.cursor, file: LandedFile, decision: journal.Decision
     ) -> FileOutcome:
-        status = "discarded" if decision.decision == "discard" else "withdrawn"
+        status = journal.STATUS[decision.decision]
         message = f"Set aside until other bytes come: {decision.decision} of {decision.at}."
         cursor.execute(
             """
@@ -442,6 +446,8 @@ class Batch:
         }
         by_id = {entry.file_id: entry for entry in opened}
         among = self._move_out_broken(cursor, table, by_id, rows, start_block if not is_indexed else None)
+        if table == self._table:
+            self._among = among
         keys = ddl.keys_within_file(self._contract)
         if keys and not is_indexed and not self._index_now(cursor, opened, table):
             is_many = sum(rows.values()) > _MANY_ROWS
@@ -538,7 +544,7 @@ class Batch:
         Returns:
             The condition that finds the files' rows, with `%(ids)s` for their ids.
         """
-        among, total = "_file_id = any(%(ids)s)", sum(rows.values())
+        among, total = _OF_FILES, sum(rows.values())
         parameters: dict[str, Any] = {"ids": list(rows)}
         condition = among
         if total > _MANY_ROWS or (start_block or 0) > _RECENT_BLOCKS:
@@ -642,6 +648,7 @@ class Batch:
             [ddl.FILE_ID, ddl.LINE_NUMBER, *(ddl.quote_name(c.name) for c in self._contract.columns)]
         )
         cursor.execute(f"insert into {self._table} ({columns}) select {columns} from {staged}")
+        self._among = _OF_FILES
 
     # what is left to write ----------------------------------------------------------------------------
 
@@ -652,11 +659,16 @@ class Batch:
         outcomes = [self._file_outcome(entry) for entry in opened]
         self._write_ledger(cursor, opened, outcomes)
         self._write_rejects(cursor, opened)
-        # Asked now, under the lock: somebody may have been forgotten since the load began.
-        tombstones = read_tombstones(self._context.settings)
-        erasure.forget_in_files(cursor, self._contract, tombstones, [entry.file_id for entry in opened])
         loaded = [entry for entry in opened if entry.status == "loaded"]
-        has_removed = take_out(
+        has_removed = erasure.forget_in_files(
+            cursor,
+            self._context.settings,
+            self._contract,
+            [entry.file_id for entry in opened],
+            loaded=[entry.file_id for entry in loaded],
+            among=self._among,
+        )
+        has_removed |= take_out(
             cursor,
             self._contract,
             {

@@ -67,7 +67,8 @@ def find_entry(
         }
         cursor.execute(
             """
-            select file_id, source, entity, path, version, status, sha256, rows_read, rows_rejected, message
+            select file_id, source, entity, path, version, status, coalesce(erased_sha256, sha256), rows_read,
+                rows_rejected, message
             from raw.load_ledger
             where is_current and (source, path) in (select * from unnest(%s::text[], %s::text[]))
             order by source, path
@@ -208,10 +209,10 @@ def withdraw(
                 )
                 insert into raw.load_ledger (
                     source, entity, business_date, path, part, version, contract_hash, sha256, bytes,
-                    modified_at, etag, header, status, run_id, finished_at, message
+                    modified_at, etag, header, erased_at, erased_sha256, status, run_id, finished_at, message
                 )
                 select source, entity, business_date, path, part, version + 1, contract_hash, sha256, bytes,
-                    modified_at, etag, header, 'withdrawn', %s, clock_timestamp(),
+                    modified_at, etag, header, erased_at, erased_sha256, 'withdrawn', %s, clock_timestamp(),
                     concat_ws(' ', 'Withdrawn.', nullif(%s, ''))
                 from earlier
                 returning file_id, business_date

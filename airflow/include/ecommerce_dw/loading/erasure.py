@@ -36,7 +36,7 @@ from ecommerce_dw.loading.ledger import commit_with_load_ids, waiting_keys_table
 from ecommerce_dw.loading.personal import PERSON, VISIT, Eraser, People, erasable_columns, is_about_people
 from ecommerce_dw.loading.rejects import kept_keys, readable
 from ecommerce_dw.loading.stream import FileReader, Header, RefusedFileError, hash_file, read_names
-from ecommerce_dw.loading.tombstones import KINDS, Kind, Tombstones, add_tombstones, read_tombstones
+from ecommerce_dw.loading.tombstones import Kind, Tombstones, add_tombstones, read_tombstones
 from ecommerce_dw.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def forget_customer(
             for contract in about:
                 if _is_there(cursor, contract):
                     _find_visits(cursor, contract, people)
-            add_tombstones(settings, source, customer, {visit.decode() for visit in people.visits})
+            add_tombstones(settings, source, [customer], _texts(people.visits))
             counts, rejected = _blank(cursor, settings, about, people)
             _record(cursor, source, "request", sum(counts.values()), rejected)
             _commit(cursor, settings)
@@ -116,23 +116,54 @@ def forget_customer(
 
 
 def forget_in_files(
-    cursor: psycopg2.extensions.cursor, contract: Contract, tombstones: Tombstones, file_ids: Sequence[int]
-) -> None:
+    cursor: psycopg2.extensions.cursor,
+    settings: Settings,
+    contract: Contract,
+    file_ids: Sequence[int],
+    *,
+    loaded: Sequence[int],
+    among: str,
+) -> bool:
     """Blank what files brought of people who are to be forgotten, in the transaction that loads them.
 
-    The files themselves are rewritten afterwards: `rewrite_files`.
+    A visit of theirs that nobody knew is from now on to be forgotten, too: what earlier files have of it is
+    blanked. The files themselves are rewritten afterwards: `rewrite_files`.
+
+    Args:
+        cursor: Of that transaction.
+        settings: Whose tombstones; they are asked under the lock of erasures, as somebody may have been
+            forgotten since the load began.
+        contract: Of the files.
+        file_ids: The files, refused ones too.
+        loaded: Those of them that are loaded.
+        among: The condition that finds their rows, with `%(ids)s` for their ids.
+
+    Returns:
+        Whether keys of earlier files' rows wait for a load id.
     """
-    if not tombstones or not is_about_people(contract):
-        return
-    people = _people_of(cursor, contract, tombstones, file_ids)
+    if not is_about_people(contract):
+        return False
+    tombstones = read_tombstones(settings)
+    if not tombstones:
+        return False
+    people = _people_of(cursor, contract, tombstones, file_ids, among)
     if not people:
-        return
+        return False
     rows = len(_blank_rows(cursor, contract, people, file_ids))
     rejected = _blank_rejected(cursor, contract, people, file_ids)
+    visits = _texts(people.visits)
+    earlier: list[tuple[int, str]] = []
+    if loaded and (new := visits - set(tombstones.among(contract.source, visits, "visit"))):
+        add_tombstones(settings, contract.source, (), new)
+        earlier = _blank_rows(cursor, contract, People(visits={visit.encode() for visit in new}), None)
+        _keep_waiting(cursor, contract, loaded[0], [keys for _, keys in earlier])
     cursor.execute(
-        "update raw.load_ledger set erased_at = clock_timestamp() where file_id = any(%s)", (list(file_ids),)
+        "update raw.load_ledger set erased_at = clock_timestamp(), erased_sha256 = null "
+        "where file_id = any(%s)",
+        ([*file_ids, *{file_id for file_id, _ in earlier}],),
     )
-    _record(cursor, contract.source, "load", rows, rejected)
+    _record(cursor, contract.source, "load", rows + len(earlier), rejected)
+    return bool(earlier)
 
 
 def apply_tombstones(settings: Settings) -> int:
@@ -151,7 +182,7 @@ def apply_tombstones(settings: Settings) -> int:
                 about = [c for c in entities.values() if is_about_people(c) and _is_there(cursor, c)]
                 people = People()
                 for contract in about:
-                    found = _people_of(cursor, contract, tombstones, None)
+                    found = _people_of(cursor, contract, tombstones, None, "true")
                     people.customers |= found.customers
                     people.visits |= found.visits
                 if not people:
@@ -253,42 +284,48 @@ def _people_of(
     contract: Contract,
     tombstones: Tombstones,
     file_ids: Sequence[int] | None,
+    among: str,
 ) -> People:
-    """The people among a table's, and its rejected rows', who are to be forgotten."""
-    cursor.execute(
-        sql.SQL(
-            "select distinct {person} from {table} "
-            "where {person} is not null and ({all} or _file_id = any(%s))"
-        ).format(
-            person=sql.Identifier(PERSON),
-            table=sql.Identifier("raw", contract.table),
-            all=sql.Literal(file_ids is None),
-        ),
-        (list(file_ids or ()),),
-    )
-    ids: dict[Kind, set[str]] = {"customer": {customer for (customer,) in cursor.fetchall()}, "visit": set()}
-    if _has_visits(contract):
-        cursor.execute(
+    """The people among a table's, and its rejected rows', who are to be forgotten.
+
+    Args:
+        cursor: In a transaction.
+        contract: Of the table.
+        tombstones: Who is to be forgotten.
+        file_ids: Rejected rows of these files alone; None: of all.
+        among: Rows of the table that this condition finds, with `%(ids)s` for `file_ids`.
+    """
+    found = People()
+
+    def look_at(customer: str | None, visit: str | None) -> None:
+        if customer and tombstones.among(contract.source, [customer]):
+            found.customers.add(customer.encode())
+        if visit and not customer and tombstones.among(contract.source, [visit], "visit"):
+            found.visits.add(visit.encode())
+
+    visit_column = sql.Identifier(VISIT) if _has_visits(contract) else sql.SQL("null::text")
+    # Row by row from the server: a whole shop has millions of visits.
+    with cursor.connection.cursor("people_of") as rows:
+        rows.itersize = 20_000
+        rows.execute(
             sql.SQL(
-                "select distinct {visit} from {table} "
-                "where {visit} is not null and ({all} or _file_id = any(%s))"
+                "select distinct {person}, case when {person} is null then {visit} end from {table} "
+                "where {among}"
             ).format(
-                visit=sql.Identifier(VISIT),
+                person=sql.Identifier(PERSON),
+                visit=visit_column,
                 table=sql.Identifier("raw", contract.table),
-                all=sql.Literal(file_ids is None),
+                among=sql.SQL(among),
             ),
-            (list(file_ids or ()),),
+            {"ids": list(file_ids or ())},
         )
-        ids["visit"] = {visit for (visit,) in cursor.fetchall()}
+        for customer, visit in rows:
+            look_at(customer, visit)
     for _, raw, _, header in _rejected(cursor, contract, file_ids):
-        customer, visit = Eraser(contract, header, People()).whose(raw)
         with contextlib.suppress(UnicodeDecodeError):
-            ids["customer"] |= {customer.decode()} if customer else set()
-            ids["visit"] |= {visit.decode()} if visit else set()
-    customers, visits = (
-        {each.encode() for each in tombstones.among(contract.source, ids[kind], kind)} for kind in KINDS
-    )
-    return People(customers, visits)
+            named, visit = Eraser(contract, header, People()).whose(raw)
+            look_at(named.decode() if named else None, visit.decode() if visit else None)
+    return found
 
 
 def _blank(
@@ -301,21 +338,26 @@ def _blank(
     for contract in contracts:
         if not _is_there(cursor, contract):
             continue
-        keys = _blank_rows(cursor, contract, people, None)
+        blanked = _blank_rows(cursor, contract, people, None)
         rejected += _blank_rejected(cursor, contract, people, None)
-        counts[contract.entity] = len(keys)
-        if keys:
-            waiting_keys_table(cursor)
-            cursor.execute(
-                """
-                insert into pg_temp.waiting_keys (file_id, source, entity, keys)
-                select distinct
-                    (select max(file_id) from raw.load_ledger where load_id is not null), %s, %s, keys
-                from unnest(%s::jsonb[]) as keys
-                """,
-                (contract.source, contract.entity, keys),
-            )
+        counts[contract.entity] = len(blanked)
+        if blanked:
+            cursor.execute("select max(file_id) from raw.load_ledger where load_id is not null")
+            (newest,) = cursor.fetchone() or (None,)
+            _keep_waiting(cursor, contract, newest, [keys for _, keys in blanked])
     return counts, rejected
+
+
+def _keep_waiting(
+    cursor: psycopg2.extensions.cursor, contract: Contract, file_id: int | None, keys: Sequence[str]
+) -> None:
+    """Let keys wait for the load id that the file gets, as JSON each."""
+    waiting_keys_table(cursor)
+    cursor.execute(
+        "insert into pg_temp.waiting_keys (file_id, source, entity, keys) "
+        "select distinct %s, %s, %s, keys from unnest(%s::jsonb[]) as keys",
+        (file_id, contract.source, contract.entity, list(keys)),
+    )
 
 
 def _commit(cursor: psycopg2.extensions.cursor, settings: Settings) -> None:
@@ -343,24 +385,39 @@ def _find_visits(cursor: psycopg2.extensions.cursor, contract: Contract, people:
             person=sql.Identifier(PERSON),
             table=sql.Identifier("raw", contract.table),
         ),
-        ([customer.decode() for customer in people.customers],),
+        (sorted(_texts(people.customers)),),
     )
     people.visits |= {visit.encode() for (visit,) in cursor.fetchall()}
+    for _, raw, _, header in _rejected(cursor, contract, None):
+        customer, named = Eraser(contract, header, People()).whose(raw)
+        if customer in people.customers and named is not None:
+            people.visits.add(named)
+
+
+def _texts(ids: Iterable[bytes]) -> set[str]:
+    """Ids as the database has them; one that is no text is in no row."""
+    found = set()
+    for each in ids:
+        with contextlib.suppress(UnicodeDecodeError):
+            found.add(each.decode())
+    return found
 
 
 def _blank_rows(
     cursor: psycopg2.extensions.cursor, contract: Contract, people: People, file_ids: Sequence[int] | None
-) -> list[str]:
-    """Blank rows of a raw table; the kept keys of each, as JSON."""
-    _find_visits(cursor, contract, people)
+) -> list[tuple[int, str]]:
+    """Blank rows of a raw table; the file of each, and its kept keys as JSON."""
+    if people.customers:
+        _find_visits(cursor, contract, people)
     columns = list(map(sql.Identifier, erasable_columns(contract)))
     cursor.execute(
         sql.SQL(
             """
             update {table} set {blanks}
-            where num_nonnulls({columns}) > 0 and ({person} = any(%(customers)s) or {visit} = any(%(visits)s))
+            where num_nonnulls({columns}) > 0
+                and ({person} = any(%(customers)s) or {person} is null and {visit} = any(%(visits)s))
                 and ({all} or _file_id = any(%(files)s))
-            returning jsonb_strip_nulls(jsonb_build_object({keys}))::text
+            returning _file_id, jsonb_strip_nulls(jsonb_build_object({keys}))::text
             """
         ).format(
             table=sql.Identifier("raw", contract.table),
@@ -375,12 +432,12 @@ def _blank_rows(
             ),
         ),
         {
-            "customers": [each.decode() for each in people.customers],
-            "visits": [each.decode() for each in people.visits],
+            "customers": sorted(_texts(people.customers)),
+            "visits": sorted(_texts(people.visits)),
             "files": list(file_ids or ()),
         },
     )
-    return [keys for (keys,) in cursor.fetchall()]
+    return [(file_id, keys) for file_id, keys in cursor.fetchall()]
 
 
 def _blank_rejected(
@@ -467,10 +524,17 @@ def _rewrite_landed(
     """
     if not about:
         return (), ()
-    landing = landing_of(settings, about[0].source)
+    source = about[0].source
+    landing = landing_of(settings, source)
     zone = discover(landing, contracts)
     rewritten: list[str] = []
     left = [f"{path}: {reason}" for path, reason in zone.unreadable]
+    # First whose visits are whose: one file may say so of another's.
+    for file in zone.files:
+        if file.contract in about and _has_visits(file.contract):
+            with contextlib.suppress(UnreadableFileError, OSError, LandingError, RefusedFileError):
+                people.visits |= _look_into(file, people)[2].visits
+    add_tombstones(settings, source, (), _texts(people.visits))
     for file in zone.files:
         try:
             if file.contract in about and _rewrite(connection, settings, landing, file, people):
@@ -492,23 +556,11 @@ def _rewrite(
     whose: People | Tombstones,
 ) -> bool:
     """Put a file without the personal data in its own place; whether anything in it was theirs."""
-    reader = FileReader(file.location, is_gzip=file.is_gzip)
     try:
-        start, is_whole, _ = reader.start()
-        header = read_names(start, file.contract, is_whole_file=is_whole)
+        start, header, people, form = _look_into(file, whose)
     except RefusedFileError:
         return False  # no text with a header: whose would its fields be?
-    finally:
-        reader.close()
-
-    def content() -> Iterator[bytes]:
-        skipped = header.length
-        for piece in FileReader(file.location, is_gzip=file.is_gzip).pieces():
-            yield piece[skipped:]
-            skipped = max(skipped - len(piece), 0)
-
     source = file.contract.source
-    people = _people_in(file.contract, header, content(), whose)
     with connection, connection.cursor() as cursor, tempfile.TemporaryDirectory() as folder:
         cursor.execute(
             "select file_id, status, is_threshold_waived, coalesce(erased_sha256, sha256) "
@@ -521,11 +573,11 @@ def _rewrite(
         if people:
             rejected = _rejected_records(cursor, entry[0] if entry else None)
             eraser = Eraser(file.contract, header, people)
-            lines = eraser.erased(content(), header.first_line, rejected)
-            _write(new, file, start[: header.length], lines)
+            lines = eraser.erased(_content(file, header), header.first_line, rejected)
+            _write(new, file, start, lines)
             is_changed = eraser.changed > 0
         if is_changed:
-            if _form_of(landing, file.path) != reader.form:  # a newer version must not be written over
+            if _form_of(landing, file.path) != form:  # a newer version must not be written over
                 raise UnreadableFileError(f"{file.location} was delivered again while it was rewritten.")
             _carry_decision(settings, source, file.path, entry, hash_file(LocalFile(new)))
             landing.put(file.path, new)
@@ -539,6 +591,31 @@ def _rewrite(
     if is_changed:
         logger.info("%s was rewritten without the personal data of who is to be forgotten.", file.path)
     return is_changed
+
+
+def _look_into(file: LandedFile, whose: People | Tombstones) -> tuple[bytes, Header, People, FileForm]:
+    """A file's first bytes, up to its rows; its header; who is in it; and in which form it was.
+
+    Raises:
+        RefusedFileError: It is no text with a header.
+        UnreadableFileError: It cannot be read.
+    """
+    reader = FileReader(file.location, is_gzip=file.is_gzip)
+    try:
+        start, is_whole, _ = reader.start()
+        header = read_names(start, file.contract, is_whole_file=is_whole)
+    finally:
+        reader.close()
+    people = _people_in(file.contract, header, _content(file, header), whose)
+    return start[: header.length], header, people, reader.form
+
+
+def _content(file: LandedFile, header: Header) -> Iterator[bytes]:
+    """What stands after a file's header."""
+    skipped = header.length
+    for piece in FileReader(file.location, is_gzip=file.is_gzip).pieces():
+        yield piece[skipped:]
+        skipped = max(skipped - len(piece), 0)
 
 
 def _people_in(
@@ -595,7 +672,9 @@ def _carry_decision(
     """What a person decided about the bytes holds for them without the personal data, too."""
     if entry is None:
         return
-    _, status, is_waived, before = entry
+    _, status, is_waived, _ = entry
     held = journal.last_decisions(settings).get((source, path))
-    if held and held.sha256 == before and (is_waived or status in ("discarded", "withdrawn")):
-        journal.append(settings, held.decision, source, path, sha256, reason="personal data erased")
+    wanted = journal.STATUS.get(held.decision) if held else None
+    # Not by their bytes: an erasure that died may have carried it already, and the ledger not been told.
+    if held and (is_waived if held.decision == "accept" else status == wanted):
+        journal.append(settings, held.decision, source, path, sha256, reason=journal.ERASED)

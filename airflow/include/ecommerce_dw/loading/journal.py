@@ -9,7 +9,7 @@ import heapq
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +17,16 @@ from typing import Literal
 from ecommerce_dw.settings import Settings
 
 DecisionKind = Literal["accept", "discard", "withdraw", "superseded"]
+
+
+#: What the ledger says of a file that was decided to be set aside.
+STATUS: Mapping[str, str] = {"discard": "discarded", "withdraw": "withdrawn"}
+#: Why a decision is there again about other bytes: those it was made about were rewritten.
+ERASED = "personal data erased"
+
+
+class JournalError(ValueError):
+    """The journal has a line that is no decision; the message names it. Nothing was loaded."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,7 @@ def last_decisions(settings: Settings) -> dict[tuple[str, str], Decision]:
         try:
             entry = Decision(**json.loads(line))
         except (ValueError, TypeError) as error:
-            raise ValueError(
+            raise JournalError(
                 f"{file}, line {number}: not a decision ({error}). Nothing was loaded. Correct the line or "
                 "take it out, then run again."
             ) from error

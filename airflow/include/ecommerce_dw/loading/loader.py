@@ -42,7 +42,14 @@ from ecommerce_dw.settings import Settings
 logger = logging.getLogger(__name__)
 
 #: What stops a load as a whole, with a message that says what was kept and what to do.
-STOPS = (LandingError, TombstoneError, UnerasableError, ddl.ContractChangeError, db.LockHeldError)
+STOPS = (
+    LandingError,
+    TombstoneError,
+    UnerasableError,
+    journal.JournalError,
+    ddl.ContractChangeError,
+    db.LockHeldError,
+)
 
 _SMALL_GZIP_FILE = 32 << 10
 _BATCH_FILES = 200

@@ -11,7 +11,7 @@ from ecommerce_dw.loading.stream import MAX_RECORD_BYTES, Header, RecordStream, 
 
 #: The column that says whose a row is, in every contract.
 PERSON = "customer_id"
-#: The column that ties a visit's rows together; those before a login are the person's as well.
+#: The column that ties a visit's rows together; those that name nobody are the person's as well.
 VISIT = "session_id"
 
 
@@ -109,7 +109,8 @@ class Eraser:
             wanted = [span for span, value in zip(spans, values, strict=True) if value not in people.words]
             return self._changed(record, wanted, self._masked)
         named = dict(zip(self._fields, values, strict=True))
-        if named.get(PERSON) not in people.customers and named.get(VISIT) not in people.visits:
+        customer, visit = named.get(PERSON), named.get(VISIT)
+        if customer not in people.customers and (customer or visit not in people.visits):
             return record
         for name, span in reversed(list(zip(self._fields, spans, strict=True))):
             # A column that the contract does not know may hold anything.
@@ -178,7 +179,7 @@ class Eraser:
                     found.customers.add(customer)
                     if visit is not None:
                         found.visits.add(visit)
-                elif visit is not None and is_wanted_visit(visit):
+                elif customer is None and visit is not None and is_wanted_visit(visit):
                     found.visits.add(visit)
         return found
 

@@ -21,7 +21,6 @@ from ecommerce_dw.settings import Settings
 
 #: Of what a tombstone is.
 Kind = Literal["customer", "visit"]
-KINDS: tuple[Kind, ...] = ("customer", "visit")
 
 
 class TombstoneError(RuntimeError):
@@ -68,11 +67,12 @@ def read_tombstones(settings: Settings) -> Tombstones:
     return Tombstones(frozenset(entry["hash"] for entry in entries), _key_of(settings, entries))
 
 
-def add_tombstones(settings: Settings, source: str, customer: str, visits: Iterable[str]) -> None:
-    """Keep, on the disk, that a customer and some visits are to be forgotten; what is there already stays."""
+def add_tombstones(settings: Settings, source: str, customers: Iterable[str], visits: Iterable[str]) -> None:
+    """Keep, on the disk, that customers and visits are to be forgotten; what is there already stays."""
     known = read_tombstones(settings)
     key = _key(settings, make=True)
-    ids: list[tuple[str, Kind]] = [(customer, "customer"), *((visit, "visit") for visit in sorted(visits))]
+    ids: list[tuple[str, Kind]] = [(each, "customer") for each in sorted(customers)]
+    ids += [(each, "visit") for each in sorted(visits)]
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     missing = [
         json.dumps({"hash": _hash(key, source, id_, kind), "key_check": _key_check(key), "at": now})
@@ -90,7 +90,7 @@ def merge_tombstones(settings: Settings, saved: str) -> int:
         TombstoneError: They were made with a key that is not here.
     """
     file = tombstones_file(settings)
-    known = _private_text(file).splitlines() if file.exists() else []
+    known = set(_private_text(file).splitlines()) if file.exists() else set()
     missing = [line for line in saved.splitlines() if line.strip() and line not in known]
     if missing:
         _key_of(settings, _entries("\n".join(missing), file))
@@ -165,7 +165,8 @@ def _private_text(file: Path) -> str:
 
 
 def _hash(key: bytes, source: str, id_: str, kind: Kind) -> str:
-    return hmac.new(key, f"{source}\0{kind}\0{id_}".encode(), hashlib.sha256).hexdigest()
+    what = source if kind == "customer" else f"{source}\0{kind}"
+    return hmac.new(key, f"{what}\0{id_}".encode(), hashlib.sha256).hexdigest()
 
 
 def _key_check(key: bytes) -> str:

@@ -57,8 +57,9 @@ def migrate(settings: Settings | None = None) -> str:
                 connection, opts={"version_table": "schema_migrations", "version_table_schema": "ops"}
             ).get_current_revision()
         return current or ""
-    except OperationalError as error:
-        if not isinstance(error.orig, psycopg2.errors.LockNotAvailable):
+    except (OperationalError, psycopg2.errors.LockNotAvailable) as error:
+        # Some migrations speak to the driver itself.
+        if not isinstance(getattr(error, "orig", error), psycopg2.errors.LockNotAvailable):
             raise
         raise LockHeldError(
             "The migration needs a table that was in use for more than "

@@ -104,25 +104,33 @@ class EmbeddedPostgres:
         if not pid_file.exists():
             return
         deadline = time.monotonic() + _LAST_WORK
-        while self._is_in_use():
+        while sessions := self._sessions():
             if time.monotonic() > deadline:
                 raise PostgresError(
                     f"The embedded PostgreSQL was killed, and sessions of it still work in {self.data_dir} "
-                    f"after {_LAST_WORK} s. Nothing was changed. Let them end, or end them, then run again."
+                    f"after {_LAST_WORK} s (processes {', '.join(map(str, sessions))}). Nothing was changed. "
+                    "Let them end, or end them, then run again."
                 )
             time.sleep(0.1)
         if self._is_zombie():
             for file in (pid_file, *self.socket_dir.glob(".s.PGSQL.*")):
                 file.unlink(missing_ok=True)
 
-    def _is_in_use(self) -> bool:
-        """Whether a living process works in the data directory, as every process of a server does."""
-        folder = str(self.data_dir.resolve())
+    def _sessions(self) -> list[int]:
+        """Living processes of a server on the data directory, where each of them works."""
+        folder, owner = self.data_dir.resolve(), self.data_dir.stat().st_uid
+        found = []
         for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.status() != psutil.STATUS_ZOMBIE and process.cwd() == folder:
-                    return True
-        return False
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                if process.name() != "postgres" or process.status() == psutil.STATUS_ZOMBIE:
+                    continue
+                try:
+                    is_ours = Path(process.cwd()) == folder
+                except psutil.AccessDenied:  # root in a container may not look; then any of that user may be
+                    is_ours = process.uids().real == owner
+                if is_ours:
+                    found.append(process.pid)
+        return found
 
     def running_port(self) -> int | None:
         """The TCP port the server listens on now; None when it does not run."""
