@@ -139,8 +139,8 @@ def pytest_check(work: Path, markers: str, arguments: Sequence[str]) -> Check:
     Without arguments two or more workers share the files; each has its own PostgreSQL. With arguments one
     process runs them, so that `-s`, `--pdb` and the order of the output are as usual.
     """
-    # Much of the time is waiting for schedulers: two workers are worth it on one core, too.
-    workers = str(min(max(os.cpu_count() or 1, 2), 4))
+    # Much of the time is waiting for schedulers: one worker more than there are cores.
+    workers = str(min((os.cpu_count() or 1) + 1, 4))
     # In the order of the folders: the platform's long stories first, and what is short fills the end.
     by_file = ("--dist", "loadfile", "--no-loadscope-reorder")
     parallel = () if arguments else ("--numprocesses", workers, *by_file, "--durations=15")
