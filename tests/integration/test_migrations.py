@@ -21,14 +21,16 @@ def test_migrating_twice_ends_at_the_newest_revision(settings: Settings) -> None
     assert migrate(settings) == head()
 
 
-def test_what_a_migration_waits_for_is_named(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", ["0010", "0011"])
+def test_what_a_migration_waits_for_is_named(postgres: EmbeddedPostgres, tmp_path: Path, before: str) -> None:
+    """One whose migration speaks to the driver itself, and one that goes through SQLAlchemy."""
     postgres.execute("create database waiting_migration")
     settings = settings_for(
         postgres, "waiting_migration", tmp_path, lock_wait_seconds=0.5, table_lock_wait_seconds=0.5
     )
     migrate(settings)
     with db.transaction(settings=settings) as cursor:
-        cursor.execute("update ops.schema_migrations set version_num = '0011'")
+        cursor.execute("update ops.schema_migrations set version_num = %s", (before,))
     with db.transaction(settings=settings) as cursor:
         cursor.execute("lock table raw.load_ledger in access share mode")
         with pytest.raises(LockHeldError, match=r"in use for more than 0.5 s. In use by: .*raw\.load_ledger"):
