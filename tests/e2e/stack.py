@@ -133,15 +133,16 @@ class Stack:
         """Airflow's metadata."""
         return self.ask("airflow-db", query)
 
-    def ways(self, server: str) -> set[str]:
-        """How clients are connected over the network at this moment: `TLS`, `plain`, or nobody is."""
-        return set(
-            self.ask(
-                server,
-                "select distinct case when ssl then 'TLS' else 'plain' end from pg_stat_ssl "
-                "join pg_stat_activity using (pid) where client_addr is not null",
-            ).split()
+    def ways(self, server: str, seconds: float = 60) -> set[str]:
+        """How the clients that come within a time are connected over the network: `TLS`, `plain`."""
+        deadline = time.monotonic() + seconds
+        query = (
+            "select distinct case when ssl then 'TLS' else 'plain' end from pg_stat_ssl "
+            "join pg_stat_activity using (pid) where client_addr is not null"
         )
+        while not (found := set(self.ask(server, query).split())) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return found
 
     def start_servers(self) -> None:
         """The databases and Redis alone, and wait until they answer."""
