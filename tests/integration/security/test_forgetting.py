@@ -294,6 +294,21 @@ def test_what_was_decided_about_a_file_holds_for_the_rewritten_one(
     assert [each.outcome for each in load(lost).outcomes] == ["loaded"]
 
 
+def forget_and_die(settings: Settings, customer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget, and end after the file of customers was rewritten and before the ledger was told."""
+    put = LocalLanding.put
+
+    def put_and_die(self: LocalLanding, path: str, new: Path) -> None:
+        put(self, path, new)
+        if path == CUSTOMERS:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(LocalLanding, "put", put_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            forget_customer(settings, customer)
+
+
 @pytest.mark.parametrize("decision", [discard, accept, withdraw])
 def test_a_decision_holds_where_the_rewriting_died_before_the_ledger_knew(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, decision: Any
@@ -309,17 +324,7 @@ def test_a_decision_holds_where_the_rewriting_died_before_the_ledger_knew(
     if decision is withdraw:
         accept(settings, CUSTOMERS)
     decision(settings, CUSTOMERS)
-    put = LocalLanding.put
-
-    def put_and_die(self: LocalLanding, path: str, new: Path) -> None:
-        put(self, path, new)
-        if path == CUSTOMERS:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as context:
-        context.setattr(LocalLanding, "put", put_and_die)
-        with pytest.raises(KeyboardInterrupt):
-            forget_customer(settings, "C2")
+    forget_and_die(settings, "C2", monkeypatch)
     assert "Li" not in file.read_text()
     status = {discard: "discarded", accept: "loaded", withdraw: "withdrawn"}[decision]
     for _ in range(2):
@@ -350,17 +355,7 @@ def test_a_decision_survives_a_second_erasure_after_one_that_died(
     other.write_text(HEADER + RECORDS[0] + "\r\n" + RECORDS[1])
     load(shop.settings)
     withdraw(shop.settings, CUSTOMERS)
-    put = LocalLanding.put
-
-    def put_and_die(self: LocalLanding, path: str, new: Path) -> None:
-        put(self, path, new)
-        if path == CUSTOMERS:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as context:
-        context.setattr(LocalLanding, "put", put_and_die)
-        with pytest.raises(KeyboardInterrupt):
-            forget_customer(shop.settings, "C1")
+    forget_and_die(shop.settings, "C1", monkeypatch)
     forget_customer(shop.settings, "C2")
     rebuilt = make_settings(ecommerce_dw_home=shop.settings.home)
     assert {each.path: each.outcome for each in load(rebuilt).outcomes}[CUSTOMERS] == "set_aside"

@@ -270,11 +270,7 @@ class Batch:
             if decision.decision in journal.STATUS:
                 return self._set_aside(cursor, file, decision)
             is_waived = decision.decision == "accept"
-        if (
-            entry is not None
-            and not is_reloaded
-            and (self._contract.source, file.path) in self._context.decisions
-        ):
+        if entry is not None and held is not None and not is_reloaded:
             is_decided = entry.status in ("discarded", "withdrawn") or (
                 entry.status == "loaded" and entry.is_threshold_waived
             )

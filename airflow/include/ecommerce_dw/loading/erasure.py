@@ -149,6 +149,7 @@ def forget_in_files(
     people = _people_of(cursor, contract, tombstones, file_ids, among)
     if not people:
         return False
+    _find_visits(cursor, contract, people)
     rows = len(_blank_rows(cursor, contract, people, file_ids))
     rejected = _blank_rejected(cursor, contract, people, file_ids)
     visits = _texts(people.visits)
@@ -187,6 +188,8 @@ def apply_tombstones(settings: Settings) -> int:
                     people.visits |= found.visits
                 if not people:
                     continue
+                for contract in about:
+                    _find_visits(cursor, contract, people)
                 counts, rejected = _blank(cursor, settings, about, people)
                 if blanked := sum(counts.values()) + rejected:
                     _record(cursor, source, "restore", blanked - rejected, rejected)
@@ -375,7 +378,8 @@ def _has_visits(contract: Contract) -> bool:
 
 
 def _find_visits(cursor: psycopg2.extensions.cursor, contract: Contract, people: People) -> None:
-    if not _has_visits(contract):
+    """Add the customers' visits, as loaded and rejected rows say whose they are."""
+    if not people.customers or not _has_visits(contract):
         return
     cursor.execute(
         sql.SQL(
@@ -407,8 +411,6 @@ def _blank_rows(
     cursor: psycopg2.extensions.cursor, contract: Contract, people: People, file_ids: Sequence[int] | None
 ) -> list[tuple[int, str]]:
     """Blank rows of a raw table; the file of each, and its kept keys as JSON."""
-    if people.customers:
-        _find_visits(cursor, contract, people)
     columns = list(map(sql.Identifier, erasable_columns(contract)))
     cursor.execute(
         sql.SQL(
@@ -533,7 +535,7 @@ def _rewrite_landed(
     for file in zone.files:
         if file.contract in about and _has_visits(file.contract):
             with contextlib.suppress(UnreadableFileError, OSError, LandingError, RefusedFileError):
-                people.visits |= _look_into(file, people)[2].visits
+                people.visits |= _visits_in(file, people.customers)
     add_tombstones(settings, source, (), _texts(people.visits))
     for file in zone.files:
         try:
@@ -557,14 +559,15 @@ def _rewrite(
 ) -> bool:
     """Put a file without the personal data in its own place; whether anything in it was theirs."""
     try:
-        start, header, people, form = _look_into(file, whose)
+        start, header, form = _beginning(file)
     except RefusedFileError:
         return False  # no text with a header: whose would its fields be?
+    people = whose if isinstance(whose, People) else _forgotten_in(file, header, whose)
     source = file.contract.source
     with connection, connection.cursor() as cursor, tempfile.TemporaryDirectory() as folder:
         cursor.execute(
-            "select file_id, status, is_threshold_waived, coalesce(erased_sha256, sha256) "
-            "from raw.load_ledger where source = %s and path = %s and is_current for update",
+            "select file_id, status, is_threshold_waived from raw.load_ledger "
+            "where source = %s and path = %s and is_current for update",
             (source, file.path),
         )
         entry = cursor.fetchone()
@@ -593,8 +596,8 @@ def _rewrite(
     return is_changed
 
 
-def _look_into(file: LandedFile, whose: People | Tombstones) -> tuple[bytes, Header, People, FileForm]:
-    """A file's first bytes, up to its rows; its header; who is in it; and in which form it was.
+def _beginning(file: LandedFile) -> tuple[bytes, Header, FileForm]:
+    """A file's bytes up to its rows, its header, and in which form it was.
 
     Raises:
         RefusedFileError: It is no text with a header.
@@ -606,8 +609,7 @@ def _look_into(file: LandedFile, whose: People | Tombstones) -> tuple[bytes, Hea
         header = read_names(start, file.contract, is_whole_file=is_whole)
     finally:
         reader.close()
-    people = _people_in(file.contract, header, _content(file, header), whose)
-    return start[: header.length], header, people, reader.form
+    return start[: header.length], header, reader.form
 
 
 def _content(file: LandedFile, header: Header) -> Iterator[bytes]:
@@ -618,25 +620,24 @@ def _content(file: LandedFile, header: Header) -> Iterator[bytes]:
         skipped = max(skipped - len(piece), 0)
 
 
-def _people_in(
-    contract: Contract, header: Header, content: Iterable[bytes], whose: People | Tombstones
-) -> People:
+def _visits_in(file: LandedFile, customers: set[bytes]) -> set[bytes]:
+    """The visits that a file says are the customers'; malformed records name none."""
+    _, header, _ = _beginning(file)
+    eraser = Eraser(file.contract, header, People())
+    content = _content(file, header)
+    word = next(iter(customers))
+    return eraser.people_in(content, header.first_line, customers.__contains__, word=word).visits
+
+
+def _forgotten_in(file: LandedFile, header: Header, tombstones: Tombstones) -> People:
     """Those who are to be forgotten of whom a file has something, and their visits."""
-    eraser = Eraser(contract, header, People())
-    if isinstance(whose, People):
-        customers = whose.customers
-        found = eraser.people_in(
-            content, header.first_line, customers.__contains__, word=next(iter(customers))
-        )
-        # Visits are known from the loaded rows too; malformed records name no visit.
-        return People(set(customers), found.visits | whose.visits)
 
     @cache
     def is_forgotten(id_: bytes, kind: Kind) -> bool:
-        return bool(whose.among(contract.source, [id_.decode(errors="replace")], kind))
+        return bool(tombstones.among(file.contract.source, [id_.decode(errors="replace")], kind))
 
-    return eraser.people_in(
-        content,
+    return Eraser(file.contract, header, People()).people_in(
+        _content(file, header),
         header.first_line,
         lambda customer: is_forgotten(customer, "customer"),
         is_wanted_visit=lambda visit: is_forgotten(visit, "visit"),
@@ -672,7 +673,7 @@ def _carry_decision(
     """What a person decided about the bytes holds for them without the personal data, too."""
     if entry is None:
         return
-    _, status, is_waived, _ = entry
+    _, status, is_waived = entry
     held = journal.last_decisions(settings).get((source, path))
     wanted = journal.STATUS.get(held.decision) if held else None
     # Not by their bytes: an erasure that died may have carried it already, and the ledger not been told.

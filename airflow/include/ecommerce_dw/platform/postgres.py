@@ -86,10 +86,25 @@ class EmbeddedPostgres:
 
     def _is_zombie(self) -> bool:
         """Whether it was killed, and its process is there only because nobody has asked how it ended."""
-        with contextlib.suppress(FileNotFoundError, ValueError, psutil.NoSuchProcess):
-            first = (self.data_dir / "postmaster.pid").read_text().split("\n", 1)[0]
-            return psutil.Process(int(first)).status() == psutil.STATUS_ZOMBIE
+        lines = self._pid_lines()
+        with contextlib.suppress(IndexError, ValueError, psutil.NoSuchProcess):
+            return psutil.Process(int(lines[0])).status() == psutil.STATUS_ZOMBIE
         return False
+
+    def _pid_lines(self) -> list[str]:
+        """What the server has written of itself; none where it ended as it should, or never ran.
+
+        The first line is its process id, the fourth its port:
+        https://www.postgresql.org/docs/18/storage-file-layout.html
+        """
+        try:
+            return self._pid_file.read_text().splitlines()
+        except FileNotFoundError:
+            return []
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.data_dir / "postmaster.pid"
 
     def _bury(self) -> None:
         """Wait for the last sessions of a server that was killed, which keep the next one from starting.
@@ -100,8 +115,7 @@ class EmbeddedPostgres:
         Raises:
             PostgresError: Processes of the killed server still work on the data.
         """
-        pid_file = self.data_dir / "postmaster.pid"
-        if not pid_file.exists():
+        if not self._pid_file.exists():
             return
         deadline = time.monotonic() + _LAST_WORK
         while sessions := self._sessions():
@@ -113,7 +127,7 @@ class EmbeddedPostgres:
                 )
             time.sleep(0.1)
         if self._is_zombie():
-            for file in (pid_file, *self.socket_dir.glob(".s.PGSQL.*")):
+            for file in (self._pid_file, *self.socket_dir.glob(".s.PGSQL.*")):
                 file.unlink(missing_ok=True)
 
     def _sessions(self) -> list[int]:
@@ -134,20 +148,13 @@ class EmbeddedPostgres:
 
     def running_port(self) -> int | None:
         """The TCP port the server listens on now; None when it does not run."""
-        try:
-            lines = (self.data_dir / "postmaster.pid").read_text().splitlines()
-        except FileNotFoundError:
-            return None
-        # The fourth line is the port: https://www.postgresql.org/docs/18/storage-file-layout.html
+        lines = self._pid_lines()
         return int(lines[3]) if len(lines) > 3 and self.is_running() else None
 
     def pid(self) -> int | None:
         """Process id of the running server; None when it does not run."""
-        try:
-            first = (self.data_dir / "postmaster.pid").read_text().split("\n", 1)[0]
-        except FileNotFoundError:
-            return None
-        return int(first) if self.is_running() else None
+        lines = self._pid_lines()
+        return int(lines[0]) if lines and self.is_running() else None
 
     def initialize(self) -> bool:
         """Make the cluster if there is none; whether one was made."""
